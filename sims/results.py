@@ -1,0 +1,168 @@
+"""Result files: counts on a grid as an xarray Dataset in one portable netCDF file.
+
+Files are replaced atomically, so a killed run leaves the last complete chunk; a file that belongs
+to another sweep is refused and never overwritten.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from sims.plan import Plan, Shard, versions
+from theory.problem import InvalidInput
+
+LABELS = ("negative", "positive")
+COUNTS = ("errors", "nonfinite", "trials")
+
+
+def empty(plan: Plan) -> xr.Dataset:
+    """Returns the dataset of a sweep that has not begun: zero counts and the closed form."""
+    claim, shape = plan.claim, plan.shape
+    axes, points = tuple(plan.grid), plan.points
+    components = len(claim.estimand.components)
+
+    def zeros() -> np.ndarray:
+        return np.zeros((*shape, 2), np.int64)
+
+    def per_component(values: np.ndarray) -> np.ndarray:
+        return values.reshape(*shape, components)
+
+    dataset = xr.Dataset(
+        {
+            "errors": ((*axes, "label"), zeros(), {"long_name": "points misclassified"}),
+            "nonfinite": ((*axes, "label"), zeros(), {"long_name": "points not finite"}),
+            "trials": ((*axes, "label"), zeros(), {"long_name": "points of the class drawn"}),
+            "prior": (axes, claim.priors(points).reshape(shape), {"long_name": "P(y = +1)"}),
+            "theory": ((*axes, "component"), per_component(claim.theory(points))),
+            "fails": ((*axes, "component"), per_component(claim.failing(points)).astype(np.int8)),
+        },
+        coords={
+            **{a.name: (a.name, plan.grid[a.name], {"long_name": a.meaning}) for a in claim.axes},
+            "label": list(LABELS),
+            "component": list(claim.estimand.components),
+        },
+        attrs=plan.identity()
+        | {
+            "statement": claim.statement,
+            "source": claim.source.key,
+            "result": claim.source.result,
+            "relation": claim.relation,
+            "estimand": claim.estimand.name,
+            "fails_where": claim.fails.where if claim.fails else "",
+            "versions": versions(),
+        },
+    )
+    dataset["theory"].attrs["long_name"] = f"closed form of the {claim.estimand.name}"
+    dataset["fails"].attrs["long_name"] = "whether the published form is known to be false here"
+    return dataset
+
+
+def load(path: pathlib.Path) -> xr.Dataset:
+    """Returns the dataset in a result file.
+
+    Raises:
+        InvalidInput: if it cannot be read as one: missing, truncated, or not a result file.
+    """
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            loaded = dataset.load()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else "not a readable file"
+        raise InvalidInput(f"results = {path}: {reason} (truncated or of another kind?)") from error
+    if missing := [name for name in (*COUNTS, "theory") if name not in loaded]:
+        raise InvalidInput(f"results = {path}: not a result file, it has no {missing[0]!r}")
+    return loaded
+
+
+def resume(path: pathlib.Path, plan: Plan) -> xr.Dataset:
+    """Returns the dataset to go on with: that of `path` where there is one, else an empty one.
+
+    Raises:
+        InvalidInput: if the file is unreadable or belongs to another sweep; it is left as it is.
+    """
+    fresh = empty(plan)
+    if not path.exists():
+        return fresh
+    found = load(path)
+    require_same(path, found, fresh)
+    for name in COUNTS:
+        fresh[name] = found[name]
+    return fresh
+
+
+def require_same(path: pathlib.Path, found: xr.Dataset, wanted: xr.Dataset) -> None:
+    """Raises InvalidInput, naming the first difference, unless both are of one sweep."""
+    identity = ("claim", "seed", "trials_per_class", "until_width", "chunk", "shard", "code", "jax")
+    for name in identity:
+        theirs, ours = found.attrs.get(name), wanted.attrs[name]
+        if theirs != ours:
+            raise InvalidInput(
+                f"results = {path}: belongs to another sweep ({name} = {theirs}, this one has "
+                f"{ours}); choose another output or move the file away"
+            )
+    for axis in wanted["theory"].dims[:-1]:
+        if axis not in found.coords or not np.array_equal(found[axis], wanted[axis]):
+            raise InvalidInput(
+                f"results = {path}: belongs to another sweep (its grid of {axis} differs); choose "
+                "another output or move the file away"
+            )
+
+
+def save(dataset: xr.Dataset, path: pathlib.Path) -> None:
+    """Writes the dataset to a temporary file beside `path` and renames it into place.
+
+    Raises:
+        InvalidInput: if it cannot be written; what `path` held before is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        dataset.to_netcdf(temporary, engine="h5netcdf")
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise InvalidInput(f"results = {path}: cannot be written ({error.strerror})") from error
+
+
+def require_writable(folder: pathlib.Path) -> None:
+    """Makes the folder and checks that files can be written to it.
+
+    Raises:
+        InvalidInput: if not.
+    """
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InvalidInput(
+            f"output = {folder}: must be a folder that can be written to ({error.strerror})"
+        ) from error
+
+
+def merge(paths: Sequence[pathlib.Path]) -> xr.Dataset:
+    """Returns the sweep whose shards are in `paths`, without a verdict.
+
+    Raises:
+        InvalidInput: if a file is unreadable, of another sweep, given twice or missing.
+    """
+    parts = [load(path) for path in paths]
+    shards = [Shard.parse(str(part.attrs.get("shard"))) for part in parts]
+    whole = parts[0].copy(deep=True)
+    for path, part, shard in zip(paths, parts, shards, strict=True):
+        require_same(path, part, whole.assign_attrs(shard=str(shard)))
+        if shard.count != shards[0].count or shards.count(shard) > 1:
+            raise InvalidInput(f"merge = {path}: shard {shard} does not fit beside {shards[0]}")
+    if absent := set(range(1, shards[0].count + 1)) - {shard.index for shard in shards}:
+        raise InvalidInput(f"merge: shard {min(absent)}/{shards[0].count} is missing")
+    for name in COUNTS:
+        whole[name] = sum(part[name] for part in parts).astype(np.int64)
+        whole[name].attrs = parts[0][name].attrs
+    return whole.assign_attrs(shard=str(Shard()))

@@ -1,0 +1,144 @@
+"""Counts of a claim on a grid of its parameters, chunk by chunk, with a verdict."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from sims import estimate, interval, results, verdict
+from sims.plan import CHUNK, Plan, Shard, make_plan
+from theory.claim import Claim
+
+Progress = Callable[[float], None]
+
+
+@functools.lru_cache(maxsize=64)
+def counter(claim: Claim) -> Callable[..., estimate.ErrorCounts]:
+    """Returns the compiled counter of a claim: one executable for every point, chunk and grid."""
+
+    @jax.jit
+    def count(
+        key: jax.Array, parameters: dict[str, jax.Array], trials: jax.Array, first_block: jax.Array
+    ) -> estimate.ErrorCounts:
+        return estimate.class_errors(key, *claim.problem(**parameters), trials, first_block)
+
+    return count
+
+
+def sweep(
+    claim: Claim,
+    grid: Mapping[str, Sequence[float]] | None = None,
+    *,
+    trials: int = 100_000,
+    until: float | None = None,
+    seed: int = 0,
+    shard: Shard | None = None,
+    chunk: int = CHUNK,
+    level: float = 1e-3,
+    path: pathlib.Path | None = None,
+    progress: Progress | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> xr.Dataset:
+    """Returns the counts of a claim on a grid, with closed form, intervals and verdicts.
+
+    The counts of a point depend on the seed, the claim and the point's values alone: not on the
+    rest of the grid, the chunks, the shards or the devices, nor on whether the run was resumed.
+
+    Args:
+        claim: what to test.
+        grid: values for some axes; the others keep their default grid.
+        trials: points of each class at each grid point.
+        until: instead of a fixed budget, go on at each point until the confidence sequences of
+            its class risks are at most this wide, in (0, 1).
+        seed: in [0, 2^32).
+        shard: count only this share of the points.
+        chunk: points of each class between two saves, a multiple of `estimate.BLOCK`.
+        level: chance that any interval of the sweep misses its risk.
+        path: result file to write after each chunk, and to resume from if it exists.
+        progress: called after each chunk with the share done, in [0, 1].
+        devices: where to count, points in turn; the default device if None.
+
+    Returns:
+        `errors`, `nonfinite`, `trials` (*axes, label) as int64; `theory`, `estimate`, `low`,
+        `high`, `detectable`, `fails`, `refuted`, `verdict` (*axes, component); `prior` (*axes).
+
+    Raises:
+        InvalidInput: for bad arguments, or a file that is unreadable or of another sweep: before
+            any computation, leaving the file as it is.
+    """
+    plan = make_plan(
+        claim, grid, trials=trials, until=until, seed=seed, chunk=chunk, shard=shard
+    )
+    interval.require_level(level)
+    if path is not None:
+        results.require_writable(path.parent)
+    dataset = results.empty(plan) if path is None else results.resume(path, plan)
+    devices = devices or jax.local_devices()[:1]
+    while (pending := _pending(plan, dataset, level)).size:
+        _count_chunk(plan, dataset, pending, devices)
+        if path is not None:
+            results.save(verdict.judge(dataset, claim, level), path)
+        if progress is not None:
+            progress(_share_done(plan, dataset, level))
+    judged = verdict.judge(dataset, claim, level)
+    if path is not None:
+        results.save(judged, path)
+    return judged
+
+
+def _count_chunk(
+    plan: Plan, dataset: xr.Dataset, pending: np.ndarray, devices: Sequence[jax.Device]
+) -> None:
+    """Adds one chunk of trials at each pending point to the counts of the dataset."""
+    flat = {name: dataset[name].values.reshape(-1, 2) for name in results.COUNTS}
+    done = flat["trials"][:, 0]
+    # All points are dispatched before the first is fetched, so that devices work side by side.
+    # The simulator runs in float32 whatever the session's default, so the same bits come out.
+    with jax.enable_x64(False):
+        counts = [
+            _dispatch(plan, point, int(done[point]), devices[place % len(devices)])
+            for place, point in enumerate(pending)
+        ]
+        for point, (size, count) in zip(pending, counts, strict=True):
+            flat["errors"][point] += np.asarray(count.errors, np.int64)
+            flat["nonfinite"][point] += np.asarray(count.nonfinite, np.int64)
+            flat["trials"][point] += size
+
+
+def _dispatch(
+    plan: Plan, point: int, done: int, device: jax.Device
+) -> tuple[int, estimate.ErrorCounts]:
+    size = plan.chunk if plan.until is not None else min(plan.chunk, plan.trials - done)
+    parameters = {name: np.float32(values[point]) for name, values in plan.points.items()}
+    blocks = np.uint32(done // estimate.BLOCK)
+    arguments: Any = (plan.key(point), parameters, np.int32(size), blocks)
+    return size, counter(plan.claim)(*jax.device_put(arguments, device))
+
+
+def _widths(dataset: xr.Dataset, level: float) -> np.ndarray:
+    """Returns the width of the wider class interval at each point, (n,)."""
+    bounds = interval.confidence_sequence(
+        dataset["errors"].values, dataset["trials"].values, level / (2 * dataset["prior"].size)
+    )
+    return (bounds.high - bounds.low).max(-1).ravel()
+
+
+def _pending(plan: Plan, dataset: xr.Dataset, level: float) -> np.ndarray:
+    """Returns the points of this shard that need more trials."""
+    done = dataset["trials"].values.reshape(-1, 2)[plan.mine, 0]
+    if plan.until is None:
+        return plan.mine[done < plan.trials]
+    return plan.mine[_widths(dataset, level)[plan.mine] > plan.until]
+
+
+def _share_done(plan: Plan, dataset: xr.Dataset, level: float) -> float:
+    """Returns the share of the work done; with `until`, as the square of the widths predicts."""
+    done = dataset["trials"].values.reshape(-1, 2)[plan.mine, 0]
+    if plan.until is None:
+        return float(done.sum() / (plan.trials * len(done)))
+    needed = done * np.maximum((_widths(dataset, level)[plan.mine] / plan.until) ** 2, 1)
+    return float(done.sum() / needed.sum())

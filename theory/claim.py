@@ -1,0 +1,235 @@
+"""A claim: one falsifiable sentence of one paper, with all that is needed to test it.
+
+A theorem is added in one file of `theory/claims`: a `problem`, a `predict` and one `register(Claim(
+...))`. Listing, domain checks, sweep, verdict, figure, statistical test and BibTeX come with it.
+"""
+
+import dataclasses
+import importlib
+import importlib.resources
+import math
+import pkgutil
+import re
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from theory.domain import InvalidInput, Interval, require_known
+from theory.problem import LinearClassifier, Mixture, Threat
+
+__all__ = [
+    "CLASS_RISKS",
+    "DISPARITY",
+    "RISK",
+    "Axis",
+    "Claim",
+    "Estimand",
+    "Failure",
+    "Problem",
+    "Source",
+    "bibtex",
+    "find",
+    "register",
+    "registered",
+]
+
+Relation = Literal["==", "<=", ">="]
+
+
+class Problem(NamedTuple):
+    """What is simulated: a mixture, a linear rule and a threat model (None: natural risk)."""
+
+    mixture: Mixture
+    classifier: LinearClassifier
+    threat: Threat | None = None
+
+
+class Source(NamedTuple):
+    """Where a claim comes from: a key of references.bib and the result's name or number."""
+
+    key: str
+    result: str
+
+
+class Axis(NamedTuple):
+    """One parameter of a claim.
+
+    Args:
+        name: the keyword under which `problem` and `predict` take it.
+        meaning: what it is, with its unit or what it is measured in.
+        default: the grid of an unqualified sweep.
+        domain: where the claim is made.
+    """
+
+    name: str
+    meaning: str
+    default: tuple[float, ...]
+    domain: Interval
+
+    def grid(self, values: Any) -> np.ndarray:
+        """Returns `values` as this axis's grid: float64, rounded to 12 digits, in the given order.
+
+        The rounding makes a point the same point in every grid that holds it.
+
+        Raises:
+            InvalidInput: for no value, a value outside the domain, or a value given twice.
+        """
+        grid = np.array([float(f"{value:.12g}") for value in values], float)
+        outside = grid[~self.domain.contains(grid)]
+        if outside.size:
+            raise InvalidInput(
+                f"{self.name} = {outside[0]:g}: {self.meaning} must lie in {self.domain}"
+            )
+        if not grid.size:
+            raise InvalidInput(f"{self.name} = (): its grid needs at least one value")
+        if len(set(grid.tolist())) < len(grid):
+            raise InvalidInput(f"{self.name} = {grid.tolist()}: its grid holds a value twice")
+        return grid
+
+
+class Estimand(NamedTuple):
+    """What a claim speaks of: linear combinations of the two class risks.
+
+    Args:
+        name: a short name for listings and axis labels.
+        components: the names of the quantities.
+        weights: prior -> (components, 2), the weights of the [negative, positive] class risks.
+    """
+
+    name: str
+    components: tuple[str, ...]
+    weights: Callable[[float], np.ndarray]
+
+
+CLASS_RISKS = Estimand("class-wise risk", ("negative", "positive"), lambda prior: np.eye(2))
+RISK = Estimand("risk", ("risk",), lambda prior: np.array([[1 - prior, prior]]))
+DISPARITY = Estimand("accuracy disparity", ("disparity",), lambda prior: np.array([[-1.0, 1.0]]))
+
+
+class Failure(NamedTuple):
+    """Where the published form of a claim is false; there, the opposite is what is tested.
+
+    Args:
+        where: the region in words.
+        region: keyword parameters -> one boolean per component of the estimand.
+    """
+
+    where: str
+    region: Callable[..., tuple[jax.Array, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One falsifiable sentence.
+
+    Args:
+        name: lower-case words joined by hyphens.
+        statement: the sentence.
+        source: paper and result.
+        axes: the parameters, the first one drawn along the abscissa.
+        problem: keyword parameters -> `Problem`, what is simulated.
+        predict: keyword parameters -> the closed form of each component, in their order.
+        relation: how the simulated quantity relates to the closed form.
+        estimand: what the quantities are.
+        assumptions: under what the sentence is made.
+        fails: where its published form is false, or None.
+    """
+
+    name: str
+    statement: str
+    source: Source
+    axes: tuple[Axis, ...]
+    problem: Callable[..., Problem]
+    predict: Callable[..., tuple[jax.Array, ...]]
+    relation: Relation
+    estimand: Estimand
+    assumptions: tuple[str, ...] = ()
+    fails: Failure | None = None
+
+    def axis(self, name: str) -> Axis:
+        """Returns the axis of that name.
+
+        Raises:
+            InvalidInput: for an unknown name, listing the nearest.
+        """
+        require_known(f"axis of {self.name}", name, [axis.name for axis in self.axes])
+        return next(axis for axis in self.axes if axis.name == name)
+
+    def theory(self, points: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns the closed form at n points in float64, (n, components).
+
+        Args:
+            points: the values of each axis, (n,).
+        """
+        return self._evaluate(self.predict, points)
+
+    def failing(self, points: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns where the published form is false at n points, booleans (n, components)."""
+        shape = (len(next(iter(points.values()))), len(self.estimand.components))
+        if self.fails is None:
+            return np.zeros(shape, bool)
+        return self._evaluate(self.fails.region, points).astype(bool)
+
+    def priors(self, points: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns the class prior P(y = +1) of the problem at n points, (n,)."""
+        return self._evaluate(lambda **p: (self.problem(**p).mixture.prior,), points)[:, 0]
+
+    @staticmethod
+    def _evaluate(function: Callable[..., tuple], points: dict[str, np.ndarray]) -> np.ndarray:
+        with jax.enable_x64(True):
+            arrays = {name: jnp.asarray(values) for name, values in points.items()}
+            values = jax.jit(jax.vmap(lambda p: tuple(function(**p))))(arrays)
+            return np.stack([np.asarray(value) for value in values], axis=1)
+
+
+_REGISTRY: dict[str, Claim] = {}
+
+
+def register(claim: Claim) -> Claim:
+    """Adds a claim to the registry and returns it.
+
+    Raises:
+        InvalidInput: if its name is taken, or a default grid leaves its domain.
+    """
+    if claim.name in _REGISTRY:
+        raise InvalidInput(f"claim = {claim.name!r}: the name is taken")
+    for axis in claim.axes:
+        axis.grid(axis.default)
+    _REGISTRY[claim.name] = claim
+    return claim
+
+
+def registered() -> dict[str, Claim]:
+    """Returns every claim by name, loading all modules of `theory.claims` first."""
+    package = importlib.import_module("theory.claims")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"theory.claims.{module.name}")
+    return dict(_REGISTRY)
+
+
+def find(name: str) -> Claim:
+    """Returns the claim of that name.
+
+    Raises:
+        InvalidInput: for an unknown name, listing the nearest.
+    """
+    claims = registered()
+    require_known("claim", name, claims)
+    return claims[name]
+
+
+def bibtex(key: str) -> str:
+    """Returns the entry of references.bib with that key.
+
+    Raises:
+        InvalidInput: for an unknown key, listing the nearest.
+    """
+    text = importlib.resources.files("theory").joinpath("references.bib").read_text("utf-8")
+    entries = dict(re.findall(r"(?ms)^(?=@\w+\{([^,\s]+),)(.*?^\})", text))
+    require_known("reference", key, entries)
+    return entries[key]
+
+

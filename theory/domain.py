@@ -1,0 +1,88 @@
+"""Where a parameter may lie, and the one error that says so."""
+
+import difflib
+import math
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class InvalidInput(ValueError):
+    """Bad input: one line that names the argument, its value and what is allowed."""
+
+
+class Interval(NamedTuple):
+    """A real interval; each end may be open.
+
+    >>> Interval.parse("(0, 2]")
+    Interval(low=0.0, high=2.0, open_low=True, open_high=False)
+    >>> str(Interval.parse("(0, 2]"))
+    '(0, 2]'
+    """
+
+    low: float
+    high: float
+    open_low: bool = False
+    open_high: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "Interval":
+        """Returns the interval written in the usual way, such as `(0, 2]` or `[0, inf)`.
+
+        Raises:
+            InvalidInput: if `text` is not an interval, or is an empty one.
+        """
+        match = re.fullmatch(r"\s*([\[(])\s*([^,\s]+)\s*,\s*([^,\s]+)\s*([\])])\s*", text)
+        if match is None:
+            raise InvalidInput(f"interval = {text!r}: must look like '(0, 2]' or '[0, inf)'")
+        left, low, high, right = match.groups()
+        interval = cls(float(low), float(high), left == "(", right == ")")
+        if not interval.low < interval.high:
+            raise InvalidInput(f"interval = {text!r}: the lower end must be below the upper end")
+        return interval
+
+    def contains(self, values: np.ndarray | float) -> np.ndarray:
+        """Returns, element by element, whether `values` lie inside; nan never does."""
+        values = np.asarray(values)
+        above = values > self.low if self.open_low else values >= self.low
+        below = values < self.high if self.open_high else values <= self.high
+        return above & below
+
+    def __str__(self) -> str:
+        left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
+        return f"{left}{self.low:g}, {self.high:g}{right}"
+
+
+REAL = Interval(-math.inf, math.inf, True, True)
+POSITIVE = Interval.parse("(0, inf)")
+NON_NEGATIVE = Interval.parse("[0, inf)")
+PROBABILITY = Interval.parse("(0, 1)")
+STABILITY_INDEX = Interval.parse("(0, 2]")
+NORM_ORDER = Interval.parse("[1, inf]")
+
+
+def require_inside(name: str, values: np.ndarray | float, domain: Interval, meaning: str) -> None:
+    """Checks that every element of `values` is inside `domain`.
+
+    Raises:
+        InvalidInput: with the argument's name, the first offending value, the domain and meaning.
+    """
+    values = np.asarray(values)
+    outside = values[~domain.contains(values)]
+    if outside.size:
+        raise InvalidInput(f"{name} = {outside.flat[0]:g}: {meaning} must lie in {domain}")
+
+
+def require_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Checks that `name` is one of `known`.
+
+    Raises:
+        InvalidInput: naming the nearest known names, or all of them when none is near.
+    """
+    names = sorted(known)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+        raise InvalidInput(f"{kind} = {name!r}: unknown; {hint}")
