@@ -21,21 +21,18 @@ def steepest(threat: Threat, weight: jax.Array) -> jax.Array:
 
 @steepest.register
 def _(threat: L1Ball, weight: jax.Array) -> jax.Array:
-    del threat
     largest = jnp.argmax(jnp.abs(weight))
     return jnp.zeros_like(weight).at[largest].set(jnp.sign(weight[largest]))
 
 
 @steepest.register
 def _(threat: L2Ball, weight: jax.Array) -> jax.Array:
-    del threat
     unit = _relative(weight)
     return unit / jnp.maximum(jnp.linalg.norm(unit), 1)
 
 
 @steepest.register
 def _(threat: LinfBall, weight: jax.Array) -> jax.Array:
-    del threat
     return jnp.sign(weight)
 
 

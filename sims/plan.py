@@ -20,10 +20,10 @@ CHUNK = 32 * BLOCK
 
 
 class Shard(NamedTuple):
-    """Share number `index` of `count`, counted from 1: every count-th point of the grid."""
+    """Share `number` of `total`, counted from 1: every total-th point of the grid."""
 
-    index: int = 1
-    count: int = 1
+    number: int = 1
+    total: int = 1
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
@@ -34,12 +34,12 @@ class Shard(NamedTuple):
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         shard = cls(*map(int, match.groups())) if match else cls(0, 0)
-        if not 1 <= shard.index <= shard.count:
+        if not 1 <= shard.number <= shard.total:
             raise InvalidInput(f"shard = {text!r}: must be i/n with 1 <= i <= n, such as 2/4")
         return shard
 
     def __str__(self) -> str:
-        return f"{self.index}/{self.count}"
+        return f"{self.number}/{self.total}"
 
 
 class Plan(NamedTuple):
@@ -67,7 +67,7 @@ class Plan(NamedTuple):
     @property
     def mine(self) -> np.ndarray:
         """The indices of the points that this shard counts."""
-        return np.arange(int(np.prod(self.shape)))[self.shard.index - 1 :: self.shard.count]
+        return np.arange(int(np.prod(self.shape)))[self.shard.number - 1 :: self.shard.total]
 
     def key(self, point: int) -> jax.Array:
         """Returns the key of a point: of the seed and of what the point is, not where it stands."""

@@ -158,11 +158,10 @@ def merge(paths: Sequence[pathlib.Path]) -> xr.Dataset:
     whole = parts[0].copy(deep=True)
     for path, part, shard in zip(paths, parts, shards, strict=True):
         require_same(path, part, whole.assign_attrs(shard=str(shard)))
-        if shard.count != shards[0].count or shards.count(shard) > 1:
+        if shard.total != shards[0].total or shards.count(shard) > 1:
             raise InvalidInput(f"merge = {path}: shard {shard} does not fit beside {shards[0]}")
-    if absent := set(range(1, shards[0].count + 1)) - {shard.index for shard in shards}:
-        raise InvalidInput(f"merge: shard {min(absent)}/{shards[0].count} is missing")
+    if absent := set(range(1, shards[0].total + 1)) - {shard.number for shard in shards}:
+        raise InvalidInput(f"merge: shard {min(absent)}/{shards[0].total} is missing")
     for name in COUNTS:
-        whole[name] = sum(part[name] for part in parts).astype(np.int64)
-        whole[name].attrs = parts[0][name].attrs
+        whole[name].values = np.sum([part[name].values for part in parts], axis=0, dtype=np.int64)
     return whole.assign_attrs(shard=str(Shard()))

@@ -60,7 +60,7 @@ def sweep(
         level: chance that any interval of the sweep misses its risk.
         path: result file to write after each chunk, and to resume from if it exists.
         progress: called after each chunk with the share done, in [0, 1].
-        devices: where to count, points in turn; the default device if None.
+        devices: where to count, points in turn; all local devices if None.
 
     Returns:
         `errors`, `nonfinite`, `trials` (*axes, label) as int64; `theory`, `estimate`, `low`,
@@ -70,14 +70,12 @@ def sweep(
         InvalidInput: for bad arguments, or a file that is unreadable or of another sweep: before
             any computation, leaving the file as it is.
     """
-    plan = make_plan(
-        claim, grid, trials=trials, until=until, seed=seed, chunk=chunk, shard=shard
-    )
+    plan = make_plan(claim, grid, trials=trials, until=until, seed=seed, chunk=chunk, shard=shard)
     interval.require_level(level)
     if path is not None:
         results.require_writable(path.parent)
     dataset = results.empty(plan) if path is None else results.resume(path, plan)
-    devices = devices or jax.local_devices()[:1]
+    devices = devices or jax.local_devices()
     while (pending := _pending(plan, dataset, level)).size:
         _count_chunk(plan, dataset, pending, devices)
         if path is not None:

@@ -7,7 +7,6 @@ A theorem is added in one file of `theory/claims`: a `problem`, a `predict` and 
 import dataclasses
 import importlib
 import importlib.resources
-import math
 import pkgutil
 import re
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory.domain import InvalidInput, Interval, require_known
+from theory.domain import Interval, InvalidInput, require_known
 from theory.problem import LinearClassifier, Mixture, Threat
 
 __all__ = [
@@ -97,16 +96,20 @@ class Estimand(NamedTuple):
         name: a short name for listings and axis labels.
         components: the names of the quantities.
         weights: prior -> (components, 2), the weights of the [negative, positive] class risks.
+        range: between what the quantities lie, for axis labels.
     """
 
     name: str
     components: tuple[str, ...]
     weights: Callable[[float], np.ndarray]
+    range: str = "[0, 1]"
 
 
-CLASS_RISKS = Estimand("class-wise risk", ("negative", "positive"), lambda prior: np.eye(2))
+CLASS_RISKS = Estimand("class-wise risk", ("negative", "positive"), lambda _: np.eye(2))
 RISK = Estimand("risk", ("risk",), lambda prior: np.array([[1 - prior, prior]]))
-DISPARITY = Estimand("accuracy disparity", ("disparity",), lambda prior: np.array([[-1.0, 1.0]]))
+DISPARITY = Estimand(
+    "accuracy disparity", ("disparity",), lambda _: np.array([[-1.0, 1.0]]), "[-1, 1]"
+)
 
 
 class Failure(NamedTuple):
@@ -164,21 +167,21 @@ class Claim:
         Args:
             points: the values of each axis, (n,).
         """
-        return self._evaluate(self.predict, points)
+        return self.evaluate(self.predict, points)
 
     def failing(self, points: dict[str, np.ndarray]) -> np.ndarray:
         """Returns where the published form is false at n points, booleans (n, components)."""
         shape = (len(next(iter(points.values()))), len(self.estimand.components))
         if self.fails is None:
             return np.zeros(shape, bool)
-        return self._evaluate(self.fails.region, points).astype(bool)
+        return self.evaluate(self.fails.region, points).astype(bool)
 
     def priors(self, points: dict[str, np.ndarray]) -> np.ndarray:
         """Returns the class prior P(y = +1) of the problem at n points, (n,)."""
-        return self._evaluate(lambda **p: (self.problem(**p).mixture.prior,), points)[:, 0]
+        return self.evaluate(lambda **p: (self.problem(**p).mixture.prior,), points)[:, 0]
 
     @staticmethod
-    def _evaluate(function: Callable[..., tuple], points: dict[str, np.ndarray]) -> np.ndarray:
+    def evaluate(function: Callable[..., tuple], points: dict[str, np.ndarray]) -> np.ndarray:
         with jax.enable_x64(True):
             arrays = {name: jnp.asarray(values) for name, values in points.items()}
             values = jax.jit(jax.vmap(lambda p: tuple(function(**p))))(arrays)
@@ -231,5 +234,3 @@ def bibtex(key: str) -> str:
     entries = dict(re.findall(r"(?ms)^(?=@\w+\{([^,\s]+),)(.*?^\})", text))
     require_known("reference", key, entries)
     return entries[key]
-
-

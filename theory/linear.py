@@ -65,19 +65,16 @@ def dual_norm(threat: Threat, weight: jax.Array) -> jax.Array:
 
 @dual_norm.register
 def _(threat: L1Ball, weight: jax.Array) -> jax.Array:
-    del threat
     return jnp.max(jnp.abs(weight), -1)
 
 
 @dual_norm.register
 def _(threat: L2Ball, weight: jax.Array) -> jax.Array:
-    del threat
     return power_norm(weight, 2.0)
 
 
 @dual_norm.register
 def _(threat: LinfBall, weight: jax.Array) -> jax.Array:
-    del threat
     return jnp.sum(jnp.abs(weight), -1)
 
 
@@ -123,7 +120,6 @@ def log_projection_cdf(mixture: Mixture, margin: jax.Array) -> jax.Array:
 
 @log_projection_cdf.register
 def _(mixture: GaussianMixture, margin: jax.Array) -> jax.Array:
-    del mixture
     return log_ndtr(margin)
 
 
@@ -140,7 +136,6 @@ def projection_cdf(mixture: Mixture, margin: jax.Array) -> jax.Array:
 
 @projection_cdf.register
 def _(mixture: GaussianMixture, margin: jax.Array) -> jax.Array:
-    del mixture
     return ndtr(margin)
 
 
@@ -209,9 +204,7 @@ def log_class_risks(
     return ClassRisks(*(log_projection_cdf(mixture, margin) for margin in margins))
 
 
-def risk(
-    mixture: Mixture, classifier: LinearClassifier, threat: Threat | None = None
-) -> jax.Array:
+def risk(mixture: Mixture, classifier: LinearClassifier, threat: Threat | None = None) -> jax.Array:
     """Returns the natural or robust risk: the class risks weighted by the class prior, (...)."""
     negative, positive = class_risks(mixture, classifier, threat)
     return (1 - mixture.prior) * negative + mixture.prior * positive

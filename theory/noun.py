@@ -16,8 +16,8 @@ NounType = TypeVar("NounType", bound=type)
 def _as_floating(fields: dict[str, Any], static: tuple[str, ...]) -> dict[str, Any]:
     """Returns the fields as arrays of one floating dtype: that of the arrays among them."""
     arrays = {k: v for k, v in fields.items() if k not in static and v is not None}
-    given = [v.dtype for v in arrays.values() if hasattr(v, "dtype")]
-    floating = [d for d in given if jnp.issubdtype(d, jnp.floating)]
+    given = [v for v in arrays.values() if hasattr(v, "dtype")]
+    floating = [v for v in given if jnp.issubdtype(v.dtype, jnp.floating)]
     dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
     return fields | {name: _as_array(name, v, dtype) for name, v in arrays.items()}
 

@@ -55,7 +55,6 @@ def _maximiser(threat: Threat, delta: jax.Array) -> jax.Array:
 
 @_maximiser.register
 def _(threat: L2Ball, delta: jax.Array) -> jax.Array:
-    del threat
     return delta
 
 
@@ -144,7 +143,9 @@ def optimal_shift(margin: jax.Array, scales: jax.Array, ratio: jax.Array) -> Shi
     miss_negative = log_ratio + log_ndtr(-(margin - beta) / negative)
     hit_positive = log_ndtr((margin + beta) / positive)
     hit_negative = log_ratio + log_ndtr((margin - beta) / negative)
-    constant_wins = jnp.where(slope > 0, miss_positive >= hit_negative, miss_negative >= hit_positive)
+    constant_wins = jnp.where(
+        slope > 0, miss_positive >= hit_negative, miss_negative >= hit_positive
+    )
     trivial = jnp.where(equal, margin <= 0, (square < 0) | constant_wins)
     return Shift(beta, trivial, label)
 

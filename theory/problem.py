@@ -38,6 +38,7 @@ __all__ = [
     "prior_of_ratio",
 ]
 
+
 def _check_mixture(mixture: Any) -> None:
     means, scales = mixture.means, mixture.scales
     rows = means.ndim >= 2 and means.shape[-2] == 2 and means.shape[-1] >= 1

@@ -72,8 +72,9 @@ def _prepare(x: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax.Array, jax.
 
 def _promote(x: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns both as floating arrays of their common dtype (the default one for integers)."""
-    x, alpha = (v if jnp.issubdtype(jnp.result_type(v), jnp.floating) else v * 1.0
-                for v in (x, alpha))
+    x, alpha = (
+        v if jnp.issubdtype(jnp.result_type(v), jnp.floating) else v * 1.0 for v in (x, alpha)
+    )
     dtype = jnp.result_type(x, alpha)
     return jnp.asarray(x, dtype), jnp.asarray(alpha, dtype)
 

@@ -47,7 +47,8 @@ DIMENSION = 8
 HALF_GAP = np.linspace(1.2, 0.3, DIMENSION)
 # A rule that is not optimal for any threat: the sign of one coordinate is wrong.
 WEIGHT = np.array([1.0, 0.8, 0.9, 0.4, 0.7, 0.2, 0.5, -0.3])
-BIAS = 0.25
+BIAS = jnp.asarray(0.25)
+EVEN = jnp.asarray(0.5)
 COVARIANCE = 0.4 ** np.abs(np.subtract.outer(np.arange(DIMENSION), np.arange(DIMENSION)))
 
 
@@ -69,9 +70,14 @@ def _radius(largest: float, count: int = 9) -> Axis:
 
 
 SCALE_RATIO = Axis(
-    "scale_ratio", "scale of the positive over the negative class", (0.7, 1.5), POSITIVE
+    "scale_ratio", "scale of the positive over that of the negative class", (0.7, 1.5), POSITIVE
 )
-RATIO = Axis("imbalance_ratio", "P(y = -1) / P(y = +1)", (1, 1.1, 2, 5, 10, 30, 100), POSITIVE)
+RATIO = Axis(
+    "imbalance_ratio",
+    "imbalance ratio P(y = -1) / P(y = +1)",
+    (1, 1.1, 2, 5, 10, 30, 100),
+    POSITIVE,
+)
 MAJORITY = Interval.parse("[1, inf)")
 
 
@@ -86,11 +92,11 @@ def _scales(scale_ratio: jax.Array) -> jax.Array:
 
 def _gaussian(scale_ratio: jax.Array) -> Mixture:
     covariance = jnp.asarray(COVARIANCE, scale_ratio.dtype)
-    return GaussianMixture(_means(scale_ratio), _scales(scale_ratio), 0.5, covariance)
+    return GaussianMixture(_means(scale_ratio), _scales(scale_ratio), EVEN, covariance)
 
 
 def _stable(alpha: float, scale_ratio: jax.Array) -> Mixture:
-    return StableMixture(_means(scale_ratio), _scales(scale_ratio), 0.5, alpha)
+    return StableMixture(_means(scale_ratio), _scales(scale_ratio), EVEN, jnp.asarray(alpha))
 
 
 def _fixed_rule(
@@ -104,7 +110,7 @@ def _closed_form(problem: Callable[..., Problem]) -> Callable[..., tuple[jax.Arr
     return lambda **parameters: linear.class_risks(*problem(**parameters))
 
 
-LAWS = {
+LAWS: dict[str, tuple[Callable[[jax.Array], Mixture], str, str]] = {
     "gaussian": (_gaussian, "Gaussian noise of any covariance", "T1"),
     "cauchy": (functools.partial(_stable, 1.0), "independent Cauchy noise", "T15, alpha = 1"),
     "holtsmark": (
@@ -133,7 +139,7 @@ for (_law, (_mixture, _noise, _result)), _norm in itertools.product(LAWS.items()
 
 
 def _stable_family(alpha: jax.Array, radius: jax.Array) -> Problem:
-    mixture = StableMixture(_means(radius), jnp.ones(2, radius.dtype), 0.5, alpha)
+    mixture = StableMixture(_means(radius), jnp.ones(2, radius.dtype), EVEN, alpha)
     return Problem(
         mixture, LinearClassifier(jnp.asarray(WEIGHT, radius.dtype), BIAS), L2Ball(radius)
     )
@@ -191,7 +197,6 @@ def _turned(norm: Norm, degrees: jax.Array, radius: jax.Array) -> Problem:
 
 
 def _least_risk(norm: Norm, degrees: jax.Array, radius: jax.Array) -> tuple[jax.Array]:
-    del degrees
     return _optimal_risk(norm, jnp.ones_like(radius), radius)
 
 
@@ -242,7 +247,6 @@ def _natural(norm: Norm, imbalance_ratio: jax.Array, radius: jax.Array) -> Probl
 
 
 def _standard_risks(norm: Norm, imbalance_ratio: jax.Array, radius: jax.Array) -> linear.ClassRisks:
-    del norm, radius
     mixture = _balanced_shape(imbalance_ratio)
     return linear.class_risks(mixture, optimal.optimal_classifier(mixture))
 
@@ -323,14 +327,18 @@ for _norm, _row in itertools.product(SOLVED, COMPARISONS):
             relation=_row.relation,
             estimand=_row.estimand,
             assumptions=("Gaussian, isotropic, equal class scales",),
-            fails=None if _row.region is None else Failure(_row.where, functools.partial(_row.region, _norm)),
+            fails=None
+            if _row.region is None
+            else Failure(_row.where, functools.partial(_row.region, _norm)),
         )
     )
 
 
 def _chernoff(norm: Norm, radius: jax.Array) -> tuple[jax.Array]:
-    margin = optimal.optimal_direction(_balanced_shape(jnp.ones_like(radius)), norm.ball(radius)).margin
-    return (jnp.exp(-jnp.maximum(margin, 0) ** 2 / 2) / 2,)
+    margin = optimal.optimal_direction(
+        _balanced_shape(jnp.ones_like(radius)), norm.ball(radius)
+    ).margin
+    return (jnp.exp(-(jnp.maximum(margin, 0) ** 2) / 2) / 2,)
 
 
 def _balanced_optimum(norm: Norm, radius: jax.Array) -> Problem:

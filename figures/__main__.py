@@ -1,0 +1,88 @@
+"""python -m figures: simulate, judge and draw every claim."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
+import tyro
+
+from sims.command import CONTRADICTED, progress_bar, run
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from figures.figure import Picture
+
+
+def make(
+    names: tyro.conf.Positional[tuple[str, ...]] = (),
+    /,
+    *,
+    trials: int = 200_000,
+    seed: int = 0,
+    level: float = 1e-3,
+    out: pathlib.Path = pathlib.Path("gallery"),
+    fresh: bool = False,
+) -> int:
+    """Make the figures: PNG and PDF, the data of each claim beside them, and index.html.
+
+    Exit status: 0 every claim agrees; 1 one is contradicted or has no verdict; 2 bad input.
+    A killed run goes on where it was when the same command is given again.
+
+    Args:
+        names: figures or claims (`python -m theory` lists them); every figure if none is named
+        trials: points of each class at each grid point
+        seed: seed of all draws, in [0, 2^32)
+        level: chance that any interval of the gallery misses its risk
+        out: folder of the gallery
+        fresh: set result files of earlier settings or code aside as NAME.nc.old and start anew
+    """
+    from figures import figure, gallery, style
+    from sims import results
+    from sims.plan import make_plan
+    from sims.sweep import sweep
+    from sims.verdict import summarise
+    from theory.claim import find
+
+    style.use()
+    everything, chosen = figure.pictures(), figure.choose(names)
+    claims = list(dict.fromkeys(claim for picture in chosen for claim in picture.claims))
+    share = level / sum(len(picture.claims) for picture in everything.values())
+    results.require_writable(out)
+    for claim in claims:
+        if fresh and (out / f"{claim}.nc").exists():
+            (out / f"{claim}.nc").replace(out / f"{claim}.nc.old")
+        results.resume(out / f"{claim}.nc", make_plan(find(claim), trials=trials, seed=seed))
+    datasets, status = {}, 0
+    with progress_bar() as add:
+        for claim in claims:
+            datasets[claim] = sweep(
+                find(claim),
+                trials=trials,
+                seed=seed,
+                level=share,
+                path=out / f"{claim}.nc",
+                progress=add(claim),
+            )
+            summary = summarise(datasets[claim])
+            print(f"{claim}: {summary.text}", flush=True)
+            status |= 0 if summary.agrees else CONTRADICTED
+        for picture in chosen:
+            _save(picture, datasets, out)
+    print(f"{gallery.write(out, chosen, datasets, level)}")
+    return status
+
+
+def _save(picture: Picture, datasets: dict[str, xr.Dataset], out: pathlib.Path) -> None:
+    import matplotlib.pyplot as plt
+
+    drawn = picture.draw(datasets)
+    drawn.savefig(out / f"{picture.name}.png")
+    # Without a date the same data give the same file.
+    drawn.savefig(out / f"{picture.name}.pdf", metadata={"CreationDate": None})
+    plt.close(drawn)
+
+
+if __name__ == "__main__":
+    run(make, "python -m figures")

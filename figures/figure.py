@@ -1,0 +1,63 @@
+"""The registry of figures: each is a pure function from datasets to a matplotlib figure."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from theory.claim import registered
+
+Draw = Callable[[Mapping[str, xr.Dataset]], Figure]
+# One module for a paper; a new one is named here.
+PAPERS = ("hu2023",)
+
+
+class Picture(NamedTuple):
+    """A figure: its name, the claims whose datasets it draws, a caption, and how it is drawn."""
+
+    name: str
+    claims: tuple[str, ...]
+    caption: str
+    draw: Draw
+
+
+_REGISTRY: dict[str, Picture] = {}
+
+
+def picture(name: str, claims: tuple[str, ...], caption: str) -> Callable[[Draw], Draw]:
+    """Returns a decorator that registers a drawing function as the figure `name`."""
+
+    def add(draw: Draw) -> Draw:
+        _REGISTRY[name] = Picture(name, claims, caption, draw)
+        return draw
+
+    return add
+
+
+def pictures() -> dict[str, Picture]:
+    """Returns every figure by name: those of the papers, then a default one for other claims."""
+    from figures import default
+
+    for paper in PAPERS:
+        importlib.import_module(f"figures.{paper}")
+    drawn = {claim for picture in _REGISTRY.values() for claim in picture.claims}
+    rest = [name for name in registered() if name not in drawn]
+    return dict(_REGISTRY) | {name: default.picture_of(name) for name in rest}
+
+
+def choose(names: tuple[str, ...]) -> list[Picture]:
+    """Returns the figures of those names, a claim's name standing for the figure that draws it.
+
+    Raises:
+        InvalidInput: for a name that is neither, listing the nearest.
+    """
+    from theory.domain import require_known
+
+    known = pictures()
+    by_claim = {claim: picture for picture in known.values() for claim in picture.claims}
+    for name in names:
+        require_known("figure", name, known.keys() | by_claim.keys())
+    chosen = [known.get(name) or by_claim[name] for name in names]
+    return list(dict.fromkeys(chosen)) or list(known.values())

@@ -1,0 +1,127 @@
+"""python -m sims: test claims against simulation."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from sims.command import CONTRADICTED, progress_bar, run
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from sims.plan import Shard
+
+
+def check(
+    names: tyro.conf.Positional[tuple[str, ...]] = (),
+    /,
+    *,
+    trials: int = 100_000,
+    until: float | None = None,
+    seed: int = 0,
+    grid: tuple[str, ...] = (),
+    shard: str = "1/1",
+    level: float = 1e-3,
+    out: pathlib.Path = pathlib.Path("results"),
+    merge: tuple[pathlib.Path, ...] = (),
+    self_test: Annotated[bool, tyro.conf.arg(name="self-test")] = False,
+) -> int:
+    """Test claims by simulation: sample, perturb, classify, count, compare.
+
+    Exit status: 0 every claim agrees; 1 one is contradicted or has no verdict; 2 bad input.
+    A killed run goes on where it was when the same command is given again.
+
+    Args:
+        names: claims to test (`python -m theory` lists them); all of them if none is named
+        trials: points of each class at each grid point
+        until: instead of --trials, go on until every interval is at most this wide
+        seed: seed of all draws, in [0, 2^32)
+        grid: axis=low:high:count or axis=value,value,...; repeatable for several axes
+        shard: i/n counts only the i-th of n shares of the grid; --merge joins the files
+        level: chance that any interval of the whole run misses its risk
+        out: folder of the result files, NAME.nc
+        merge: files of all the shards of one claim, joined into OUT/NAME.nc
+        self_test: plant wrong formulas and see every one rejected
+    """
+    if self_test:
+        return _self_test(level)
+    if merge:
+        return _merge(merge, out, level)
+    from sims import results
+    from sims.plan import Shard, make_plan, parse_grid
+    from sims.sweep import sweep
+    from theory.claim import find, registered
+
+    claims = [find(name) for name in (names or registered())]
+    axes = dict(parse_grid(text) for text in grid)
+    share = Shard.parse(shard)
+    plans = [make_plan(c, axes, trials=trials, until=until, seed=seed, shard=share) for c in claims]
+    paths = {claim.name: out / _file_name(claim.name, share) for claim in claims}
+    for plan in plans:
+        results.resume(paths[plan.claim.name], plan)
+    status = 0
+    with progress_bar() as add:
+        for claim in claims:
+            dataset = sweep(
+                claim,
+                axes,
+                trials=trials,
+                until=until,
+                seed=seed,
+                shard=share,
+                level=level / len(claims),
+                path=paths[claim.name],
+                progress=add(claim.name),
+            )
+            status |= _report(dataset)
+    return status
+
+
+def _file_name(claim: str, shard: Shard) -> str:
+    whole = shard.total == 1
+    return f"{claim}.nc" if whole else f"{claim}.shard-{shard.number}-of-{shard.total}.nc"
+
+
+def _report(dataset: xr.Dataset) -> int:
+    from sims.verdict import summarise
+
+    summary = summarise(dataset)
+    print(f"{summary.claim}: {summary.text}", flush=True)
+    return 0 if summary.agrees else CONTRADICTED
+
+
+def _merge(paths: tuple[pathlib.Path, ...], out: pathlib.Path, level: float) -> int:
+    from sims import results, verdict
+    from sims.plan import Shard
+    from theory.claim import find
+
+    merged = results.merge(paths)
+    claim = find(merged.claim)
+    results.require_writable(out)
+    target = out / _file_name(claim.name, Shard())
+    if target.exists():
+        results.require_same(target, results.load(target), merged)
+    judged = verdict.judge(merged, claim, level)
+    results.save(judged, target)
+    return _report(judged)
+
+
+def _self_test(level: float) -> int:
+    from sims.self_test import self_test
+
+    with progress_bar() as add:
+        outcomes = self_test(level, add("self-test"))
+    for outcome in outcomes:
+        found = "rejected" if outcome.rejected else "not rejected"
+        mark = "ok  " if outcome.passed else "FAIL"
+        print(f"{mark} {outcome.claim}: {outcome.planted or 'true formula'}: {found}")
+    failures = sum(not outcome.passed for outcome in outcomes)
+    print(f"{len(outcomes) - failures} of {len(outcomes)} formulas were judged rightly")
+    return CONTRADICTED if failures else 0
+
+
+if __name__ == "__main__":
+    run(check, "python -m sims")

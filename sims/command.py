@@ -1,0 +1,59 @@
+"""The frame of the command lines: parse before JAX is imported, one line for an error."""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+CONTRADICTED, USAGE, STOPPED = 1, 2, 130
+
+
+def run(command: Callable[..., int], program: str) -> None:
+    """Parses the arguments of `command` from its signature, runs it and exits with its status.
+
+    Bad input is one line on standard error and status 2; an interrupt is status 130.
+    """
+    action = tyro.cli(_deferred(command), prog=program, config=(tyro.conf.FlagCreatePairsOff,))
+    from theory.problem import InvalidInput
+
+    try:
+        status = action()
+    except InvalidInput as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        status = USAGE
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last chunk", file=sys.stderr)
+        status = STOPPED
+    sys.exit(status)
+
+
+def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
+    """Returns a function of the same signature that returns the call instead of making it."""
+
+    @functools.wraps(command)
+    def parsed(*args: Any, **kwargs: Any) -> Callable[[], int]:
+        return lambda: command(*args, **kwargs)
+
+    return parsed
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str], Callable[[float], None]]]:
+    """Yields a function that adds a named bar, with its estimated time, on standard error.
+
+    What it returns takes the share done, in [0, 1].
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+
+    def add(name: str) -> Callable[[float], None]:
+        task = bars.add_task(name, total=1.0)
+        return lambda share: bars.update(task, completed=share, visible=share < 1)
+
+    with bars:
+        yield add

@@ -1,0 +1,63 @@
+"""python -m theory: what is claimed, by whom, where it holds and where it fails."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import tyro
+
+if TYPE_CHECKING:
+    from theory.claim import Claim
+
+
+def describe(names: tyro.conf.Positional[tuple[str, ...]] = (), /, *, bibtex: bool = False) -> None:
+    """List the claims: source, where each holds and where it fails.
+
+    Args:
+        names: claims to describe in full; a line each for all of them if none is named
+        bibtex: print the BibTeX entries of their sources instead
+    """
+    from theory import claim as registry
+    from theory.domain import InvalidInput
+
+    try:
+        claims = [registry.find(name) for name in names] or list(registry.registered().values())
+        if bibtex:
+            keys = dict.fromkeys(claim.source.key for claim in claims)
+            print("\n\n".join(registry.bibtex(key) for key in keys))
+        elif names:
+            print("\n\n".join(map(_in_full, claims)))
+        else:
+            print("\n".join(map(_in_short, claims)))
+    except InvalidInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _where(claim: Claim) -> str:
+    return ", ".join(f"{axis.name} in {axis.domain}" for axis in claim.axes)
+
+
+def _in_short(claim: Claim) -> str:
+    lines = [claim.name, f"{claim.source.key}, {claim.source.result}", f"holds for {_where(claim)}"]
+    if claim.fails:
+        lines.append(f"published form fails: {claim.fails.where}")
+    return "\n    ".join(lines)
+
+
+def _in_full(claim: Claim) -> str:
+    lines = [
+        claim.name,
+        claim.statement,
+        f"source: {claim.source.key}, {claim.source.result}",
+        f"tested: simulated {claim.estimand.name} {claim.relation} closed form",
+        *(f"axis {a.name}: {a.meaning}, in {a.domain}" for a in claim.axes),
+        *(f"assumes: {assumption}" for assumption in claim.assumptions),
+        f"published form fails: {claim.fails.where if claim.fails else 'nowhere known'}",
+    ]
+    return "\n    ".join(lines)
+
+
+if __name__ == "__main__":
+    tyro.cli(describe, prog="python -m theory", config=(tyro.conf.FlagCreatePairsOff,))
