@@ -39,7 +39,7 @@ def make(
         fresh: set result files of earlier settings or code aside as NAME.nc.old and start anew
     """
     from figures import figure, gallery, style
-    from sims import results
+    from sims import interval, results
     from sims.plan import make_plan
     from sims.sweep import sweep
     from sims.verdict import summarise
@@ -49,6 +49,7 @@ def make(
     everything, chosen = figure.pictures(), figure.choose(names)
     claims = list(dict.fromkeys(claim for picture in chosen for claim in picture.claims))
     share = level / sum(len(picture.claims) for picture in everything.values())
+    interval.require_level(level)
     results.require_writable(out)
     for claim in claims:
         if fresh and (out / f"{claim}.nc").exists():

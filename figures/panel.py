@@ -1,6 +1,7 @@
 """One panel: a claim against its first axis, everything else held fixed."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import xarray as xr
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 
 from figures.style import BOUND, SERIES, Series
 from theory import linear
-from theory.claim import Claim, find
+from theory.claim import Claim, evaluate, find
 
 DENSE = 121
 RELATIONS = {"==": "", "<=": "upper bound", ">=": "lower bound"}
@@ -26,9 +27,14 @@ def _dense(values: np.ndarray) -> np.ndarray:
 
 def simulated_quantity(claim: Claim, points: dict[str, np.ndarray]) -> np.ndarray:
     """Returns the closed form of what is simulated, (n, components), whatever the claim says."""
-    risks = claim.evaluate(lambda **p: linear.class_risks(*claim.problem(**p)), points)
+    risks = evaluate(_simulated_risks(claim), points)
     weights = np.stack([claim.estimand.weights(prior) for prior in claim.priors(points)])
     return np.einsum("nkc,nc->nk", weights, risks)
+
+
+@functools.lru_cache(maxsize=256)
+def _simulated_risks(claim: Claim) -> Callable[..., tuple]:
+    return lambda **parameters: linear.class_risks(*claim.problem(**parameters))
 
 
 def _curves(claim: Claim, values: np.ndarray, fixed: Mapping[str, float]) -> dict[str, np.ndarray]:

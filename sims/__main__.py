@@ -50,7 +50,7 @@ def check(
         return _self_test(level)
     if merge:
         return _merge(merge, out, level)
-    from sims import results
+    from sims import interval, results
     from sims.plan import Shard, make_plan, parse_grid
     from sims.sweep import sweep
     from theory.claim import find, registered
@@ -59,6 +59,8 @@ def check(
     axes = dict(parse_grid(text) for text in grid)
     share = Shard.parse(shard)
     plans = [make_plan(c, axes, trials=trials, until=until, seed=seed, shard=share) for c in claims]
+    interval.require_level(level)
+    results.require_writable(out)
     paths = {claim.name: out / _file_name(claim.name, share) for claim in claims}
     for plan in plans:
         results.resume(paths[plan.claim.name], plan)

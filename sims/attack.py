@@ -74,7 +74,11 @@ def perturb(
     return x - y[..., None] * jnp.expand_dims(step, range(x.ndim - 1))
 
 
-def errs(classifier: LinearClassifier, x: jax.Array, y: jax.Array) -> jax.Array:
+def score(classifier: LinearClassifier, x: jax.Array) -> jax.Array:
+    """Returns weight . x + bias at each point, (...)."""
+    return jnp.matmul(x, classifier.weight, precision=jax.lax.Precision.HIGHEST) + classifier.bias
+
+
+def errs(scores: jax.Array, y: jax.Array) -> jax.Array:
     """Returns whether each point is misclassified, (...); a score of exactly zero counts."""
-    score = jnp.matmul(x, classifier.weight, precision=jax.lax.Precision.HIGHEST)
-    return y * (score + classifier.bias) <= 0
+    return y * scores <= 0

@@ -44,12 +44,19 @@ def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Callable[[str], Callable[[float], None]]]:
-    """Yields a function that adds a named bar, with its estimated time, on standard error.
+    """Yields a function that adds a named bar with its estimated time, where a person can see it.
 
     What it returns takes the share done, in [0, 1].
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    bars = Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
     def add(name: str) -> Callable[[float], None]:
         task = bars.add_task(name, total=1.0)

@@ -16,8 +16,8 @@ BLOCK = 4096
 class ErrorCounts(NamedTuple):
     """Integer counts for the classes [negative, positive], (2,).
 
-    `nonfinite` counts points with a coordinate that is not a finite number; they are not errors,
-    and where there is any, the counts support no verdict.
+    `nonfinite` counts points with a coordinate or a score that is not a finite number; they are
+    not errors, and where there is any, the counts support no verdict.
     """
 
     errors: jax.Array
@@ -30,8 +30,8 @@ def _block(
     """Returns for each point of a block whether it errs and whether it is finite, (2, BLOCK)."""
     x = sample.points(mixture, key, BLOCK)
     y = jnp.broadcast_to(jnp.asarray(sample.LABELS, x.dtype)[:, None], x.shape[:-1])
-    finite = jnp.isfinite(x).all(-1)
-    return attack.errs(classifier, attack.perturb(threat, classifier, x, y), y), finite
+    scores = attack.score(classifier, attack.perturb(threat, classifier, x, y))
+    return attack.errs(scores, y), jnp.isfinite(x).all(-1) & jnp.isfinite(scores)
 
 
 def class_errors(
@@ -58,7 +58,7 @@ def class_errors(
     """
 
     def add(index: jax.Array, counts: ErrorCounts) -> ErrorCounts:
-        key_of_block = jax.random.fold_in(key, first_block + index)
+        key_of_block = jax.random.fold_in(key, start + index.astype(jnp.uint32))
         wrong, finite = _block(key_of_block, mixture, classifier, threat)
         wanted = (index * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32) < trials)[None, :]
         return ErrorCounts(
@@ -66,7 +66,7 @@ def class_errors(
             counts.nonfinite + _count(~finite & wanted),
         )
 
-    none = jnp.zeros(2, jnp.int32)
+    start, none = jnp.asarray(first_block, jnp.uint32), jnp.zeros(2, jnp.int32)
     blocks = jnp.asarray((trials + BLOCK - 1) // BLOCK, jnp.int32)
     return jax.lax.fori_loop(jnp.int32(0), blocks, add, ErrorCounts(none, none))
 

@@ -155,7 +155,9 @@ def merge(paths: Sequence[pathlib.Path]) -> xr.Dataset:
     """
     parts = [load(path) for path in paths]
     shards = [Shard.parse(str(part.attrs.get("shard"))) for part in parts]
-    whole = parts[0].copy(deep=True)
+    first = parts[0].drop_encoding()
+    whole = first[[*COUNTS, "prior", "theory", "fails"]].copy(deep=True)
+    whole.attrs.pop("level", None)
     for path, part, shard in zip(paths, parts, shards, strict=True):
         require_same(path, part, whole.assign_attrs(shard=str(shard)))
         if shard.total != shards[0].total or shards.count(shard) > 1:

@@ -39,13 +39,15 @@ class Summary(NamedTuple):
     @property
     def agrees(self) -> bool:
         """Whether there is a verdict and it is not a contradiction."""
-        return not self.contradicted and not self.nonfinite
+        return self.points > 0 and not self.contradicted and not self.nonfinite
 
     @property
     def text(self) -> str:
         """The verdict as a sentence."""
         if self.nonfinite:
             return f"no verdict: {self.nonfinite} draws were not finite"
+        if not self.points:
+            return "no verdict: nothing was counted"
         if self.contradicted:
             return f"contradicted at {self.contradicted} of {self.points} points"
         refuted = f"; published form refuted at {self.refuted} of {self.failing} failing points"

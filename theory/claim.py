@@ -5,6 +5,7 @@ A theorem is added in one file of `theory/claims`: a `problem`, a `predict` and 
 """
 
 import dataclasses
+import functools
 import importlib
 import importlib.resources
 import pkgutil
@@ -30,6 +31,7 @@ __all__ = [
     "Problem",
     "Source",
     "bibtex",
+    "evaluate",
     "find",
     "register",
     "registered",
@@ -167,25 +169,38 @@ class Claim:
         Args:
             points: the values of each axis, (n,).
         """
-        return self.evaluate(self.predict, points)
+        return evaluate(self.predict, points)
 
     def failing(self, points: dict[str, np.ndarray]) -> np.ndarray:
         """Returns where the published form is false at n points, booleans (n, components)."""
         shape = (len(next(iter(points.values()))), len(self.estimand.components))
         if self.fails is None:
             return np.zeros(shape, bool)
-        return self.evaluate(self.fails.region, points).astype(bool)
+        return evaluate(self.fails.region, points).astype(bool)
 
     def priors(self, points: dict[str, np.ndarray]) -> np.ndarray:
         """Returns the class prior P(y = +1) of the problem at n points, (n,)."""
-        return self.evaluate(lambda **p: (self.problem(**p).mixture.prior,), points)[:, 0]
+        return evaluate(_prior_of(self.problem), points)[:, 0]
 
-    @staticmethod
-    def evaluate(function: Callable[..., tuple], points: dict[str, np.ndarray]) -> np.ndarray:
-        with jax.enable_x64(True):
-            arrays = {name: jnp.asarray(values) for name, values in points.items()}
-            values = jax.jit(jax.vmap(lambda p: tuple(function(**p))))(arrays)
-            return np.stack([np.asarray(value) for value in values], axis=1)
+
+def evaluate(function: Callable[..., tuple], points: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns a tuple-valued function of keyword parameters at n points in float64, (n, values).
+
+    Each function is compiled once for each number of points.
+    """
+    with jax.enable_x64(True):
+        arrays = {name: jnp.asarray(values) for name, values in points.items()}
+        return np.stack([np.asarray(v) for v in _vectorised(function)(arrays)], axis=1)
+
+
+@functools.lru_cache(maxsize=512)
+def _vectorised(function: Callable[..., tuple]) -> Callable[[dict[str, jax.Array]], tuple]:
+    return jax.jit(jax.vmap(lambda parameters: tuple(function(**parameters))))
+
+
+@functools.lru_cache(maxsize=512)
+def _prior_of(problem: Callable[..., Problem]) -> Callable[..., tuple]:
+    return lambda **parameters: (problem(**parameters).mixture.prior,)
 
 
 _REGISTRY: dict[str, Claim] = {}

@@ -83,6 +83,7 @@ def require_known(kind: str, name: str, known: Iterable[str]) -> None:
     """
     names = sorted(known)
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        within = [known for known in names if name and name in known]
+        near = (within or difflib.get_close_matches(name, names, cutoff=0.5))[:3]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
         raise InvalidInput(f"{kind} = {name!r}: unknown; {hint}")

@@ -53,15 +53,25 @@ COVARIANCE = 0.4 ** np.abs(np.subtract.outer(np.arange(DIMENSION), np.arange(DIM
 
 
 class Norm(NamedTuple):
-    """A threat model, its name, and the largest radius and the step of the default grid."""
+    """A threat model: its name, its order, its ball and the largest radius of the default grid."""
 
     name: str
+    order: float
     ball: Callable[[jax.Array], Threat]
     largest: float
 
 
-NORMS = (Norm("l1", L1Ball, 3.0), Norm("l2", L2Ball, 2.5), Norm("linf", LinfBall, 1.0))
+NORMS = (
+    Norm("l1", 1, L1Ball, 3.0),
+    Norm("l2", 2, L2Ball, 2.5),
+    Norm("linf", np.inf, LinfBall, 1.0),
+)
 SOLVED = NORMS[1:]
+
+
+def _margin(norm: Norm) -> float:
+    """The radius at which the classes of `HALF_GAP` touch."""
+    return float(np.linalg.norm(HALF_GAP, norm.order))
 
 
 def _radius(largest: float, count: int = 9) -> Axis:
@@ -210,6 +220,8 @@ ANGLE = Axis(
 for _norm in SOLVED:
     _radii = tuple(_norm.largest * share for share in (0.2, 0.5))
     _few = Axis("radius", "perturbation radius, in units of the inputs", _radii, NON_NEGATIVE)
+    # At the margin and past it no direction is better than a constant rule.
+    _inside = _few._replace(domain=Interval(0, _margin(_norm), False, True))
     register(
         Claim(
             name=f"robust-optimal-risk-{_norm.name}",
@@ -231,7 +243,7 @@ for _norm in SOLVED:
             statement=f"No direction has a smaller balanced {_norm.name}-robust risk than the "
             "robust-optimal one (equality at angle zero).",
             source=Source(KEY, "T3"),
-            axes=(ANGLE, _few),
+            axes=(ANGLE, _inside),
             problem=functools.partial(_turned, _norm),
             predict=functools.partial(_least_risk, _norm),
             relation=">=",
@@ -352,7 +364,8 @@ for _norm in SOLVED:
             statement=f"The least balanced {_norm.name}-robust risk is at most "
             "exp(-kappa^2 / 2) / 2 with kappa the largest robust margin.",
             source=Source("boucheron2013concentration", "Gaussian tail bound, exercise 2.7"),
-            axes=(_radius(_norm.largest),),
+            # To just past the margin, where the bound is attained.
+            axes=(_radius(1.1 * _margin(_norm)),),
             problem=functools.partial(_balanced_optimum, _norm),
             predict=functools.partial(_chernoff, _norm),
             relation="<=",

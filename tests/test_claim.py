@@ -1,0 +1,104 @@
+"""Claims and their registry; and every registered claim against simulation."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from small import CLAIM
+
+from sims.sweep import sweep
+from sims.verdict import summarise
+from theory.claim import CLASS_RISKS, Axis, bibtex, find, register, registered
+from theory.domain import NON_NEGATIVE
+from theory.problem import InvalidInput
+
+NAMES = sorted(registered())
+# The family of all claims' intervals misses any risk with probability at most this.
+FALSE_ALARM = 1e-6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_simulation_does_not_contradict_the_claim(name):
+    """An equality that is off by 0.03 at any point, or by 0.015 at the sharpest, would be seen."""
+    dataset = sweep(find(name), trials=40_000, seed=2, level=FALSE_ALARM / len(NAMES))
+    summary = summarise(dataset)
+    assert summary.agrees, summary.text
+    assert summary.sharpest < 0.015
+    if summary.relation == "==":
+        assert summary.bluntest < 0.03
+
+
+def test_the_failing_region_of_a_published_form_is_shown_to_fail():
+    refuted = [
+        summarise(sweep(claim, trials=40_000, seed=2, level=FALSE_ALARM)).refuted
+        for claim in registered().values()
+        if claim.fails
+    ]
+    assert refuted
+    assert all(refuted)
+
+
+def test_every_relation_is_exercised():
+    assert {claim.relation for claim in registered().values()} == {"==", "<=", ">="}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_claim_is_documented_and_its_source_is_in_the_bibliography(name):
+    claim = find(name)
+    assert name == name.lower().replace(" ", "-")
+    assert claim.statement.endswith(".")
+    entry = bibtex(claim.source.key)
+    assert entry.startswith("@")
+    assert entry.endswith("}")
+    assert entry.count("{") == entry.count("}")
+    for axis in claim.axes:
+        assert axis.meaning
+        assert axis.domain.contains(np.array(axis.default)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_theory_is_finite_in_range_and_alike_in_float32(name):
+    claim = find(name)
+    grids = np.meshgrid(*(axis.grid(axis.default) for axis in claim.axes))
+    points = {a.name: g.ravel() for a, g in zip(claim.axes, grids, strict=True)}
+    values = claim.theory(points)
+    low = -1 if claim.estimand.name == "accuracy disparity" else 0
+    assert values.dtype == np.float64
+    assert np.all((values >= low) & (values <= 1))
+    single = claim.theory({name: column.astype(np.float32) for name, column in points.items()})
+    assert single.dtype == np.float32
+    # Rounding a parameter moves a risk by at most its slope times the rounding.
+    np.testing.assert_allclose(single, values, atol=2e-5)
+
+
+def test_unknown_names_list_the_nearest():
+    with pytest.raises(InvalidInput, match="did you mean gaussian-robust-risk-l2"):
+        find("gausian-robust-risk-l2")
+    with pytest.raises(InvalidInput, match="did you mean radius"):
+        CLAIM.axis("raduis")
+    with pytest.raises(InvalidInput, match="did you mean hu2023accuracydisparity"):
+        bibtex("hu2023")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((-1.0,), "radius = -1: perturbation radius must lie in"),
+        ((np.nan,), "radius = nan"),
+        ((), "needs at least one value"),
+        ((0.5, 0.5), "holds a value twice"),
+    ],
+)
+def test_bad_grids_are_refused(values, message):
+    with pytest.raises(InvalidInput, match=message):
+        Axis("radius", "perturbation radius", (0.0,), NON_NEGATIVE).grid(values)
+
+
+def test_a_name_is_taken_once():
+    taken = dataclasses.replace(CLAIM, name=NAMES[0])
+    with pytest.raises(InvalidInput, match="the name is taken"):
+        register(taken)
+
+
+def test_class_weights_of_estimands():
+    assert np.array_equal(CLASS_RISKS.weights(0.3), np.eye(2))
