@@ -75,38 +75,51 @@ def judge(dataset: xr.Dataset, claim: Claim, level: float) -> xr.Dataset:
     where the data decided when to stop), and so do those of any combination of the two classes.
     Where the claim's published form fails, an inequality is tested in its opposite direction.
     """
-    points = dataset["prior"].size
-    method = interval.confidence_sequence if dataset.until_width else interval.clopper_pearson
-    errors, trials = dataset["errors"].values, dataset["trials"].values
-    bounds = method(errors, trials, level / (2 * points))
-    weights = np.stack([claim.estimand.weights(p) for p in dataset["prior"].values.flat])
-    weights = weights.reshape(*dataset["prior"].shape, *weights.shape[1:])
-    with np.errstate(invalid="ignore"):
-        rates = errors / trials
-
-    def combine(for_positive: np.ndarray, for_negative: np.ndarray) -> np.ndarray:
-        chosen = np.where(weights > 0, for_positive[..., None, :], for_negative[..., None, :])
-        return np.sum(np.where(weights == 0, 0, weights * chosen), axis=-1)
-
-    low, high = combine(bounds.low, bounds.high), combine(bounds.high, bounds.low)
+    estimate, low, high = _quantities(dataset, claim, level)
     theory, fails = dataset["theory"].values, dataset["fails"].values.astype(bool)
-    against = {"<=": low > theory, ">=": high < theory, "==": (low > theory) | (high < theory)}
-    published = against[claim.relation]
-    opposite = against.get(OPPOSITE.get(claim.relation, ""), np.zeros_like(fails))
+    published = _excluded(claim.relation, theory, low, high)
+    opposite = _excluded(OPPOSITE.get(claim.relation, ""), theory, low, high)
     wrong = np.where(fails, opposite, published) | np.isnan(theory)
     # A counted non-finite draw, or no draw at all, supports nothing about its point.
-    spoiled = (dataset["nonfinite"].values.sum(-1) > 0) | (trials.min(-1) == 0)
+    spoiled = (dataset["nonfinite"].values.sum(-1) > 0) | (dataset["trials"].values.min(-1) == 0)
     verdict = np.where(spoiled[..., None], NO_VERDICT, np.where(wrong, CONTRADICTED, AGREES))
     dims = dataset["theory"].dims
     flags = {"flag_values": [0, 1, 2], "flag_meanings": "agrees contradicted no_verdict"}
     return dataset.assign(
-        estimate=(dims, combine(rates, rates)),
+        estimate=(dims, estimate),
         low=(dims, low),
         high=(dims, high),
         detectable=(dims, _detectable(claim.relation, theory, low, high, fails)),
         refuted=(dims, (published & fails).astype(np.int8)),
         verdict=(dims, verdict.astype(np.int8), flags),
     ).assign_attrs(level=level)
+
+
+def _quantities(
+    dataset: xr.Dataset, claim: Claim, level: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns estimate, low and high end of each component, (*axes, component)."""
+    priors = dataset["prior"].values
+    method = interval.confidence_sequence if dataset.until_width else interval.clopper_pearson
+    errors, trials = dataset["errors"].values, dataset["trials"].values
+    bounds = method(errors, trials, level / (2 * priors.size))
+    weights = np.stack([claim.estimand.weights(prior) for prior in priors.flat])
+    weights = weights.reshape(*priors.shape, *weights.shape[1:])
+    with np.errstate(invalid="ignore"):
+        rates = errors / trials
+
+    def combine(where_positive: np.ndarray, where_negative: np.ndarray) -> np.ndarray:
+        chosen = np.where(weights > 0, where_positive[..., None, :], where_negative[..., None, :])
+        return np.sum(np.where(weights == 0, 0, weights * chosen), axis=-1)
+
+    return combine(rates, rates), combine(*bounds), combine(bounds.high, bounds.low)
+
+
+def _excluded(relation: str, theory: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Returns whether the interval excludes the relation; the empty relation excludes nothing."""
+    above = (low > theory) & (relation in ("<=", "=="))
+    below = (high < theory) & (relation in (">=", "=="))
+    return above | below
 
 
 def _detectable(
