@@ -56,6 +56,8 @@ def progress_bar() -> Iterator[Callable[[str], Callable[[float], None]]]:
         console=console,
         transient=True,
         disable=not console.is_terminal,
+        # Otherwise lines meant for a file or a pipe would go to the bars' console.
+        redirect_stdout=sys.stdout.isatty(),
     )
 
     def add(name: str) -> Callable[[float], None]:

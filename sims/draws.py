@@ -23,7 +23,7 @@ from sims import bits
 from sims.elementary import atanh, exp2, log2, sine, split_exponent
 
 _EXTENSION_BITS = 12
-_WORDS = {
+_WORDS: dict[np.dtype, tuple[type, type]] = {
     np.dtype("float32"): (np.uint32, np.int32),
     np.dtype("float64"): (np.uint64, np.int64),
 }
