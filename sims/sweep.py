@@ -1,6 +1,5 @@
 """Counts of a claim on a grid of its parameters, chunk by chunk, with a verdict."""
 
-import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,22 +10,17 @@ import xarray as xr
 
 from sims import estimate, interval, results, verdict
 from sims.plan import CHUNK, Plan, Shard, make_plan
-from theory.claim import Claim
+from theory.claim import Claim, Problem
 
 Progress = Callable[[float], None]
 
 
-@functools.lru_cache(maxsize=64)
-def counter(claim: Claim) -> Callable[..., estimate.ErrorCounts]:
-    """Returns the compiled counter of a claim: one executable for every point, chunk and grid."""
-
-    @jax.jit
-    def count(
-        key: jax.Array, parameters: dict[str, jax.Array], trials: jax.Array, first_block: jax.Array
-    ) -> estimate.ErrorCounts:
-        return estimate.class_errors(key, *claim.problem(**parameters), trials, first_block)
-
-    return count
+@jax.jit
+def count(
+    key: jax.Array, problem: Problem, trials: jax.Array, first_block: jax.Array
+) -> estimate.ErrorCounts:
+    """Returns the error counts of a range of blocks: compiled once for each kind of problem."""
+    return estimate.class_errors(key, *problem, trials, first_block)
 
 
 def sweep(
@@ -111,10 +105,10 @@ def _dispatch(
     plan: Plan, point: int, done: int, device: jax.Device
 ) -> tuple[int, estimate.ErrorCounts]:
     size = plan.chunk if plan.until is not None else min(plan.chunk, plan.trials - done)
-    parameters = {name: np.float32(values[point]) for name, values in plan.points.items()}
+    problem = jax.tree.map(np.float32, plan.problem(point))
     blocks = np.uint32(done // estimate.BLOCK)
-    arguments: Any = (plan.key(point), parameters, np.int32(size), blocks)
-    return size, counter(plan.claim)(*jax.device_put(arguments, device))
+    arguments: Any = (plan.key(point), problem, np.int32(size), blocks)
+    return size, count(*jax.device_put(arguments, device))
 
 
 def _widths(dataset: xr.Dataset, level: float) -> np.ndarray:

@@ -76,7 +76,7 @@ BAD = [
     ),
     (
         ("stable-robust-risk", "--grid", "alpha=1,2.5"),
-        "alpha = 2.5: stability index must lie in (0, 2]",
+        "alpha = 2.5: stability index must lie in [0.1, 2]",
     ),
     ((NAME, "--grid", "scale_ratio=0"), "scale_ratio = 0: scale of the positive over"),
     ((NAME, "--grid", "radius"), "grid = 'radius': must look like"),

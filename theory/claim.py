@@ -178,9 +178,20 @@ class Claim:
             return np.zeros(shape, bool)
         return evaluate(self.fails.region, points).astype(bool)
 
+    def problem_at(self, **parameters: float) -> Problem:
+        """Returns the problem at one point, its fields NumPy arrays in float64.
+
+        Evaluated point by point, so that it cannot depend on the grid around the point.
+        """
+        with jax.enable_x64(True):
+            arrays = {name: jnp.float64(value) for name, value in parameters.items()}
+            return jax.tree.map(np.asarray, _compiled(self.problem)(**arrays))
+
     def priors(self, points: dict[str, np.ndarray]) -> np.ndarray:
         """Returns the class prior P(y = +1) of the problem at n points, (n,)."""
-        return evaluate(_prior_of(self.problem), points)[:, 0]
+        rows = zip(*points.values(), strict=True)
+        problems = (self.problem_at(**dict(zip(points, row, strict=True))) for row in rows)
+        return np.array([float(problem.mixture.prior) for problem in problems])
 
 
 def evaluate(function: Callable[..., tuple], points: dict[str, np.ndarray]) -> np.ndarray:
@@ -199,8 +210,8 @@ def _vectorised(function: Callable[..., tuple]) -> Callable[[dict[str, jax.Array
 
 
 @functools.lru_cache(maxsize=512)
-def _prior_of(problem: Callable[..., Problem]) -> Callable[..., tuple]:
-    return lambda **parameters: (problem(**parameters).mixture.prior,)
+def _compiled(problem: Callable[..., Problem]) -> Callable[..., Problem]:
+    return jax.jit(problem)
 
 
 _REGISTRY: dict[str, Claim] = {}

@@ -125,7 +125,7 @@ def _(mixture: GaussianMixture, margin: jax.Array) -> jax.Array:
 
 @log_projection_cdf.register
 def _(mixture: StableMixture, margin: jax.Array) -> jax.Array:
-    return jnp.log(stable.cdf(margin, mixture.alpha))
+    return stable.logsf(-margin, mixture.alpha)
 
 
 @functools.singledispatch
@@ -181,7 +181,8 @@ def class_risks(
         threat: the perturbations allowed, or None for the natural risk.
 
     Returns:
-        Probabilities in [0, 1], (...): each accurate relative to its size when small.
+        Probabilities in [0, 1], (...): each accurate relative to its size when small; nan for a
+        stability index below 0.1.
 
     References:
         hu2023accuracydisparity; theory document T1 (Gaussian), T15 (stable).

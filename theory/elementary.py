@@ -1,0 +1,137 @@
+"""Elementary functions from bit operations: XLA's CPU `log` and `pow` keep a whole loop scalar.
+
+All of them are exact to a few ulp, take float32 or float64, never branch, and carry derivative
+rules of any order (`jax.custom_jvp`), as bit operations have none of their own.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+LN2 = math.log(2)
+_NO_DECAY = 60.0  # exp(-x^2/4) is zero beyond
+
+
+class _Format(NamedTuple):
+    integer: type
+    mantissa: int
+    bias: int
+    log_terms: int
+    exp_terms: int
+    ln2_high: float  # leading bits of ln 2: its product with an exponent is exact
+    ln2_low: float
+    short: float  # 2^k + 1 splits a number into two halves whose squares are exact
+    exponent_bits: float  # a multiplier with this many fractional bits times an exponent is exact
+
+
+_FORMATS = {
+    jnp.dtype("float64"): _Format(
+        jnp.int64, 52, 1023, 10, 14, 6.93147180369123816490e-01, 1.90821492927058770002e-10,
+        2.0**27 + 1, 2.0**40,
+    ),
+    jnp.dtype("float32"): _Format(
+        jnp.int32, 23, 127, 4, 8, 0.693359375, -2.12194440e-4, 2.0**12 + 1, 2.0**14
+    ),
+}  # fmt: skip
+
+
+def horner(coefficients: Array | Sequence[Array | float], t: Array) -> Array:
+    """Return sum_k coefficients[k] t^k."""
+    total = coefficients[-1]
+    for k in range(len(coefficients) - 2, -1, -1):
+        total = total * t + coefficients[k]
+    return jnp.asarray(total)
+
+
+def _split_log2(x: Array) -> tuple[Array, Array]:
+    """Return (e, f) with log2(x) = e + f, e integral, |f| <= 1/2; x positive and normal."""
+    form = _FORMATS[x.dtype]
+    bits = lax.bitcast_convert_type(x, form.integer)
+    root_half = lax.bitcast_convert_type(jnp.asarray(math.sqrt(0.5), x.dtype), form.integer)
+    exponent = (bits - root_half) >> form.mantissa
+    mantissa = lax.bitcast_convert_type(bits - (exponent << form.mantissa), x.dtype)
+    s = (mantissa - 1) / (mantissa + 1)
+    series = [2 / (LN2 * (2 * k + 1)) for k in range(form.log_terms)]
+    return exponent.astype(x.dtype), jnp.where(jnp.isnan(x), x, s * horner(series, s * s))
+
+
+def _power_of_two(n: Array) -> Array:
+    """Return 2^n for integral n, zero below the normal range."""
+    form = _FORMATS[n.dtype]
+    clipped = jnp.clip(n, -form.bias, form.bias).astype(form.integer)
+    return lax.bitcast_convert_type((clipped + form.bias) << form.mantissa, n.dtype)
+
+
+def _exp2_fraction(f: Array) -> Array:
+    """Return 2^f for |f| <= 1/2."""
+    terms = _FORMATS[f.dtype].exp_terms
+    return horner([LN2**k / math.factorial(k) for k in range(terms)], f)
+
+
+@jax.custom_jvp
+def log(x: Array) -> Array:
+    """Return the natural logarithm of zero or a positive normal number."""
+    exponent, fraction = _split_log2(x)
+    return jnp.where(x == 0, -jnp.inf, (exponent + fraction) * LN2)
+
+
+@log.defjvp
+def _log_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (x,), (dx,) = primals, tangents
+    return log(x), dx / x
+
+
+def log_complement(q: Array) -> Array:
+    """Return log(1 - q) for 0 <= q <= 1/2, also for small q (XLA's log1p loses two digits)."""
+    rounded = 1 - q
+    return log(rounded) + ((1 - rounded) - q) / rounded
+
+
+@jax.custom_jvp
+def inverse_power(x: Array, alpha: Array) -> tuple[Array, Array]:
+    """Return alpha log2(x) and x^-alpha, each to a few ulp however large the exponent.
+
+    x is positive and normal (infinity counts as 2^1024 or 2^128), alpha in [0, 2] and of x's
+    dtype. The exponent of x times the leading bits of alpha is exact, so that no rounding error
+    is multiplied by |alpha ln x| as it is in exp(-alpha log(x)).
+    """
+    exponent, fraction = _split_log2(x)
+    scale = _FORMATS[x.dtype].exponent_bits
+    leading = jnp.round(alpha * scale) / scale
+    exact = leading * exponent
+    rest = (alpha - leading) * exponent + alpha * fraction
+    n = jnp.round(exact + rest)
+    f = (exact - n) + rest
+    return n + f, _power_of_two(-n) * _exp2_fraction(-f)
+
+
+@inverse_power.defjvp
+def _inverse_power_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (x, alpha), (dx, dalpha) = primals, tangents
+    log2, power = inverse_power(x, alpha)
+    slope = log(x) * dalpha + alpha / x * dx
+    return (log2, power), (slope / LN2, -power * slope)
+
+
+@jax.custom_jvp
+def gaussian_decay(x: Array) -> Array:
+    """Return exp(-x^2/4) to a few ulp down to the smallest normal number, then zero."""
+    form = _FORMATS[x.dtype]
+    x = jnp.clip(x, -_NO_DECAY, _NO_DECAY)
+    shifted = x * form.short
+    high = shifted - (shifted - x)
+    exact, rest = -high * high / 4, -(x - high) * (x + high) / 4
+    n = jnp.round((exact + rest) / LN2)
+    reduced = (exact - n * form.ln2_high) + (rest - n * form.ln2_low)
+    return _power_of_two(n) * _exp2_fraction(reduced / LN2)
+
+
+@gaussian_decay.defjvp
+def _gaussian_decay_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (x,), (dx,) = primals, tangents
+    value = gaussian_decay(x)
+    return value, -jnp.clip(x, -_NO_DECAY, _NO_DECAY) / 2 * value * dx
