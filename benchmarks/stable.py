@@ -108,7 +108,8 @@ def print_accuracy():
     for name in ("sf", "pdf"):
         truth = reference[name][:, 1:]
         kept = truth > np.finfo(np.float64).tiny
-        peer = getattr(levy_stable, name)(*np.broadcast_arrays(x, alpha), 0.0)
+        peer = getattr(levy_stable, name)(*map(np.ravel, np.broadcast_arrays(x, alpha)), 0.0)
+        peer = peer.reshape(truth.shape)
         ours = getattr(stable, name)(jnp.asarray(x), jnp.asarray(alpha))
         for label, value in (("", ours), ("scipy ", peer)):
             error = np.nan_to_num(np.abs(np.asarray(value) / np.where(kept, truth, 1) - 1), nan=1.0)
