@@ -21,26 +21,33 @@ from reference_quantiles import PROBABILITIES, TWO_SIDED  # noqa: E402
 
 from sims import bits, draws  # noqa: E402
 
-SIZE, ROUNDS, ALPHA = 1 << 20, 21, 1.5
+SIZES, ROUNDS, ALPHA = (10**4, 10**5, 10**6), 21, 1.5
 BLOCK, BLOCKS = 1 << 18, 1 << 10
 FAMILY_WISE = 1e-6
+RATIOS = (
+    ("scipy levy_stable.rvs", "symmetric_stable"),
+    ("naive jax.random stable", "symmetric_stable"),
+    ("symmetric_stable", "two words, sims.bits"),
+    ("jax.random.normal", "normal"),
+    ("two words, jax.random.bits", "two words, sims.bits"),
+)
 
 
-def naive_stable(key: jax.Array, alpha: jax.Array) -> jax.Array:
+def naive_stable(key: jax.Array, alpha: jax.Array, size: int) -> jax.Array:
     """Chambers-Mallows-Stuck as usually written: uniform angle, exponential, two powers."""
     angle_key, exponential_key = jax.random.split(key)
     half_pi = np.float32(np.pi / 2)
-    angle = jax.random.uniform(angle_key, (SIZE,), jnp.float32, -half_pi, half_pi)
-    exponential = jax.random.exponential(exponential_key, (SIZE,), jnp.float32)
+    angle = jax.random.uniform(angle_key, (size,), jnp.float32, -half_pi, half_pi)
+    exponential = jax.random.exponential(exponential_key, (size,), jnp.float32)
     ratio = jnp.cos((1 - alpha) * angle) / exponential
     return jnp.sin(alpha * angle) / jnp.cos(angle) ** (1 / alpha) * ratio ** ((1 - alpha) / alpha)
 
 
-def contenders() -> dict[str, Callable[[], object]]:
-    """Runs that each make SIZE values."""
+def contenders(size: int) -> dict[str, Callable[[], object]]:
+    """Runs that each make `size` values."""
     key, alpha = jax.random.key(0), jnp.float32(ALPHA)
     rng = np.random.default_rng(0)
-    shape = (SIZE,)
+    shape = (size,)
 
     def jitted(function: Callable[..., jax.Array]) -> Callable[[], object]:
         compiled = jax.jit(function)
@@ -60,14 +67,14 @@ def contenders() -> dict[str, Callable[[], object]]:
         "jax.random.normal": jitted(lambda key, _: jax.random.normal(key, shape, jnp.float32)),
         "normal": jitted(lambda key, _: draws.normal(key, shape)),
         "scipy levy_stable.rvs": lambda: stats.levy_stable.rvs(
-            ALPHA, 0, size=SIZE, random_state=rng
+            ALPHA, 0, size=size, random_state=rng
         ),
-        "naive jax.random stable": jitted(naive_stable),
+        "naive jax.random stable": jitted(lambda key, alpha: naive_stable(key, alpha, size)),
         "symmetric_stable": jitted(lambda key, alpha: draws.symmetric_stable(key, alpha, shape)),
     }
 
 
-def nanoseconds(runs: dict[str, Callable[[], object]]) -> dict[str, np.ndarray]:
+def nanoseconds(runs: dict[str, Callable[[], object]], size: int) -> dict[str, np.ndarray]:
     """Time a value of each contender, one entry a round; the rounds interleave the contenders."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for round_number in range(ROUNDS + 1):
@@ -75,24 +82,22 @@ def nanoseconds(runs: dict[str, Callable[[], object]]) -> dict[str, np.ndarray]:
             start = time.perf_counter()
             run()
             if round_number:  # the first round compiles
-                times[name].append((time.perf_counter() - start) / SIZE * 1e9)
+                times[name].append((time.perf_counter() - start) / size * 1e9)
     return {name: np.asarray(values) for name, values in times.items()}
 
 
 def print_speed() -> None:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    times = nanoseconds(contenders())
-    print(f"{'':28s} ns/value (median, best), symmetric_stable at alpha = {ALPHA}")
-    for name, values in times.items():
-        print(f"{name:28s} {np.median(values):8.2f} {np.min(values):8.2f}")
-    for slow, fast in (
-        ("scipy levy_stable.rvs", "symmetric_stable"),
-        ("naive jax.random stable", "symmetric_stable"),
-        ("symmetric_stable", "two words, sims.bits"),
-        ("jax.random.normal", "normal"),
-        ("two words, jax.random.bits", "two words, sims.bits"),
-    ):
-        print(f"{slow} / {fast}: {np.median(times[slow] / times[fast]):.1f}")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    for size in SIZES:
+        times = nanoseconds(contenders(size), size)
+        print(f"{size} draws, symmetric_stable at alpha = {ALPHA}; ns/value: median, best")
+        for name, values in times.items():
+            print(f"  {name:28s} {np.median(values):8.2f} {np.min(values):8.2f}")
+        print("  ratios in the same round: median, quarter to three quarters")
+        for slow, fast in RATIOS:
+            low, middle, high = np.quantile(times[slow] / times[fast], [0.25, 0.5, 0.75])
+            print(f"  {slow} / {fast}: {middle:.1f}, {low:.1f} to {high:.1f}")
 
 
 def count_tails(alpha: float, thresholds: np.ndarray) -> tuple[np.ndarray, int]:

@@ -15,7 +15,7 @@ keys, bit for bit as far as the compiler rounds alike; it may not where one key 
 alphas, and with an alpha known at compile time, within the rounding stated below.
 """
 
-from math import log, pi
+from math import log
 from typing import NamedTuple
 
 import jax
@@ -24,7 +24,7 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from sims import bits
-from sims.elementary import atanh_ratio, exp2, log2_ratio, sine, split_exponent
+from sims.elementary import at_most, atanh_ratio, exp2, log2_ratio, quarter_sine, split_exponent
 
 _EXTENSION_BITS = 12
 _WORDS: dict[np.dtype, tuple[type, type]] = {
@@ -60,8 +60,7 @@ def normal(
     """
     drawn = _draw(key, shape, dtype, block)
     angle = jnp.where(drawn.near_pole, 1 - drawn.edge, drawn.edge)
-    magnitude = jnp.sqrt(2 * drawn.exponential) * _quarter_sine(angle)
-    return jnp.where(drawn.negative, -magnitude, magnitude)
+    return drawn.sign * jnp.sqrt(2 * drawn.exponential) * quarter_sine(angle, 1.0)
 
 
 def symmetric_stable(
@@ -111,10 +110,10 @@ def symmetric_stable(
     True
     """
     drawn = _draw(key, shape, dtype, block)
-    numerator, sin_phi, exponent = _magnitude(drawn, alpha)
-    root = exp2(exponent / 2)  # twice, as 2^exponent alone may overflow where the draw does not
-    magnitude = jnp.minimum(numerator / sin_phi * root * root, jnp.finfo(dtype).max)
-    return jnp.where(drawn.negative, -magnitude, magnitude)
+    numerator, sin_phi, half_exponent = _magnitude(drawn, alpha)
+    root = exp2(half_exponent)  # squared, as 2^exponent may overflow where the draw does not
+    largest = float(jnp.finfo(dtype).max)
+    return drawn.sign * at_most(numerator / sin_phi * root * root, largest)
 
 
 def log_symmetric_stable(
@@ -131,15 +130,14 @@ def log_symmetric_stable(
     (0, 2] makes log|X| nan.
     """
     drawn = _draw(key, shape, dtype, block)
-    numerator, sin_phi, exponent = _magnitude(drawn, alpha)
-    sign = jnp.where(drawn.negative, -jnp.ones_like(sin_phi), jnp.ones_like(sin_phi))
-    return sign, log(2) * (log2_ratio(numerator, sin_phi) + exponent)
+    numerator, sin_phi, half_exponent = _magnitude(drawn, alpha)
+    return drawn.sign, log(2) * (log2_ratio(numerator, sin_phi) + 2 * half_exponent)
 
 
 class _Draw(NamedTuple):
     """Sign, angle and exponential variable; pi/2 edge is pi/2 - |U| if `near_pole`, else |U|."""
 
-    negative: jax.Array
+    sign: jax.Array
     near_pole: jax.Array
     edge: jax.Array
     exponential: jax.Array
@@ -154,7 +152,7 @@ def _draw(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike, block: Array
     first, second = bits.words(key, shape, block, unsigned)
     tail = _fraction(second, first, width - 1, dtype)
     return _Draw(
-        negative=_bit(first, width - 1),
+        sign=_sign(first, dtype),
         near_pole=_bit(first, width - 2),
         edge=_fraction(first, second, width - 2, dtype),
         exponential=_exponential(_bit(second, width - 1), tail),
@@ -162,14 +160,23 @@ def _draw(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike, block: Array
 
 
 def _bit(word: jax.Array, position: int) -> jax.Array:
-    return jnp.bitwise_and(word >> position, 1) != 0
+    return (word & word.dtype.type(1 << position)) != 0
+
+
+def _sign(word: jax.Array, dtype: np.dtype) -> jax.Array:
+    """-1 or 1: the word's highest bit before the other bits of 1."""
+    unsigned, _ = _WORDS[dtype]
+    highest = unsigned(1 << (jnp.iinfo(unsigned).bits - 1))
+    one: np.ndarray = np.ones((), dtype).view(unsigned)
+    return jax.lax.bitcast_convert_type((word & highest) | one, dtype)
 
 
 def _fraction(word: jax.Array, other: jax.Array, count: int, dtype: np.dtype) -> jax.Array:
     """Cell midpoint in (0, 1/2]: `count` low bits of `word`, then the low bits of `other`."""
-    head = _low_bits(word, count, dtype)
-    extension = (_low_bits(other, _EXTENSION_BITS, dtype) + 0.5) * 2.0**-_EXTENSION_BITS
-    return (head + extension) * 2.0 ** -(count + 1)
+    cell = 2.0 ** -(count + 1)
+    small = cell * 2.0**-_EXTENSION_BITS
+    extension = small * _low_bits(other, _EXTENSION_BITS, dtype) + small / 2
+    return cell * _low_bits(word, count, dtype) + extension
 
 
 def _low_bits(word: jax.Array, count: int, dtype: np.dtype) -> jax.Array:
@@ -186,12 +193,8 @@ def _exponential(upper: jax.Array, tail: jax.Array) -> jax.Array:
     return log(2) * (whole + 2 / log(2) * atanh_ratio(numerator, denominator))
 
 
-def _quarter_sine(x: jax.Array) -> jax.Array:
-    return sine(pi / 2 * x)
-
-
 def _magnitude(drawn: _Draw, alpha: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(numerator, sin(phi), exponent) with |X| = numerator / sin(phi) * 2^exponent.
+    """(numerator, sin(phi), half exponent) with |X| = numerator / sin(phi) * 2^exponent.
 
     With phi = pi/2 - |U|: |X| = sin(alpha |U|) / sin(phi) * Z^((1 - alpha) / alpha), where
     Z = cos((1 - alpha) U) / (W sin(phi)). Each trigonometric factor is the sine of an affine
@@ -205,8 +208,8 @@ def _magnitude(drawn: _Draw, alpha: ArrayLike) -> tuple[jax.Array, jax.Array, ja
     near = jnp.where(steep, 2 - alpha, alpha)
     apart = jnp.where(steep, alpha - 1, 1 - alpha)
     turn = jnp.where(pole, jnp.where(steep, alpha, -alpha), alpha)
-    numerator = _quarter_sine(jnp.where(pole, near, 0) + turn * edge)
-    turned = _quarter_sine(jnp.where(pole, near, 1) + jnp.where(pole, apart, -apart) * edge)
-    sin_phi = _quarter_sine(jnp.where(pole, edge, 1 - edge))
-    exponent = (1 - alpha) / alpha * log2_ratio(turned, drawn.exponential * sin_phi)
-    return numerator, sin_phi, exponent
+    numerator = quarter_sine(jnp.where(pole, near, 0) + turn * edge, 1.5)
+    turned = quarter_sine(jnp.where(pole, near, 1) + jnp.where(pole, apart, -apart) * edge, 1.0)
+    sin_phi = quarter_sine(jnp.where(pole, edge, 1 - edge), 1.0)
+    half_exponent = (1 - alpha) / (2 * alpha) * log2_ratio(turned, drawn.exponential * sin_phi)
+    return numerator, sin_phi, half_exponent

@@ -6,7 +6,7 @@ the samplers need, to a few units in the last place, and is differentiable.
 """
 
 from collections.abc import Callable
-from math import factorial, log
+from math import factorial, log, pi
 from typing import TypeAlias
 
 import jax
@@ -20,14 +20,14 @@ Coefficients: TypeAlias = dict[np.dtype, tuple[float, ...]]  # lowest power firs
 _INTEGER: dict[np.dtype, type] = {np.dtype("float32"): np.int32, np.dtype("float64"): np.int64}
 _SQRT_HALF = 0.7071067811865476
 _RECIPROCAL: dict[np.dtype, tuple[np.signedinteger, int]] = {
-    np.dtype("float32"): (np.int32(0x7EF311C7), 2),
-    np.dtype("float64"): (np.int64(0x7FDE6238502484BA), 4),
+    np.dtype("float32"): (np.int32(0x7EF311C7), 3),
+    np.dtype("float64"): (np.int64(0x7FDE6238502484BA), 5),
 }
 
 
-def sine(x: jax.Array) -> jax.Array:
-    """sin(x) for |x| <= 3 pi / 4, relatively accurate near 0."""
-    return x * _polynomial(_SINE, x * x)
+def quarter_sine(x: jax.Array, within: float) -> jax.Array:
+    """sin(pi/2 x) for |x| <= within, which is 1 or 3/2; relatively accurate near 0."""
+    return x * _polynomial(_QUARTER_SINE[within], x * x)
 
 
 def atanh_ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
@@ -38,29 +38,51 @@ def atanh_ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
 
 def log2_ratio(x: jax.Array, y: jax.Array) -> jax.Array:
     """Base-two logarithm of x / y, for positive normal numbers."""
-    x_exponent, x = split_exponent(x)
-    y_exponent, y = split_exponent(y)
-    return (x_exponent - y_exponent) + 2 / log(2) * atanh_ratio(x - y, x + y)
+    x_exponent, x = _split_integer_exponent(x)
+    y_exponent, y = _split_integer_exponent(y)
+    exponent = (x_exponent - y_exponent).astype(x.dtype)
+    return exponent + 2 / log(2) * atanh_ratio(x - y, x + y)
 
 
 def exp2(x: jax.Array) -> jax.Array:
     """2^x, with x first clipped to the exponents of normal numbers; nan gives nan."""
     info = jnp.finfo(x.dtype)
-    x = jnp.clip(x, info.minexp, info.maxexp - 1)
-    whole = jnp.round(x)
-    return _power_of_two(whole.astype(_INTEGER[x.dtype]), x.dtype) * _polynomial(_EXP2, x - whole)
+    x = at_most(jnp.where(x < info.minexp, info.minexp, x), info.maxexp - 1)
+    whole = _nearest_integer(x)
+    return _power_of_two(whole, x.dtype) * _polynomial(_EXP2, x - whole.astype(x.dtype))
+
+
+def at_most(x: jax.Array, bound: float) -> jax.Array:
+    """x or the bound, whichever is less; nan gives nan. One instruction, unlike `jnp.minimum`."""
+    return jnp.where(x > bound, bound, x)
+
+
+def _nearest_integer(x: jax.Array) -> jax.Array:
+    """The integer nearest to a small number, without the range checks of XLA's conversion.
+
+    Adding 3/2 of the first power of two whose neighbours are integers rounds x and puts it into
+    the low bits.
+    """
+    magic = np.asarray(1.5 * 2.0 ** jnp.finfo(x.dtype).nmant, x.dtype)
+    integer = _INTEGER[x.dtype]
+    return lax.bitcast_convert_type(x + magic, integer) - magic.view(integer)
 
 
 def split_exponent(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(n, m) with x = 2^n m and m in [sqrt(1/2), sqrt(2)), for a positive normal number."""
+    exponent, mantissa = _split_integer_exponent(x)
+    return exponent.astype(x.dtype), mantissa
+
+
+def _split_integer_exponent(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     integer = _INTEGER[x.dtype]
     offset: np.ndarray = np.asarray(_SQRT_HALF, x.dtype).view(integer)
     exponent = (lax.bitcast_convert_type(x, integer) - offset) >> jnp.finfo(x.dtype).nmant
-    return exponent.astype(x.dtype), x * _power_of_two(-exponent, x.dtype)
+    return exponent, x * _power_of_two(-exponent, x.dtype)
 
 
 def _reciprocal(x: jax.Array) -> jax.Array:
-    """1 / x of a positive number of moderate size: a 12% guess, then cubically convergent steps.
+    """1 / x of a positive number of moderate size: a 12% guess and the powers of its error.
 
     XLA never fuses a division that has several uses: it would write the quotients to memory and
     compute everything before them, here the random words, a second time.
@@ -68,9 +90,10 @@ def _reciprocal(x: jax.Array) -> jax.Array:
     magic, steps = _RECIPROCAL[x.dtype]
     guess = magic - lax.bitcast_convert_type(lax.stop_gradient(x), _INTEGER[x.dtype])
     value = lax.bitcast_convert_type(guess, x.dtype)
-    for _ in range(steps):
-        error = 1 - x * value
-        value = value + value * (error + error * error)
+    error = 1 - x * value
+    for _ in range(steps):  # 1/(1 - e) = (1 + e)(1 + e^2)(1 + e^4)...
+        value = value + value * error
+        error = error * error
     return value
 
 
@@ -80,11 +103,18 @@ def _power_of_two(exponent: jax.Array, dtype: np.dtype) -> jax.Array:
 
 
 def _polynomial(coefficients: Coefficients, x: jax.Array) -> jax.Array:
-    *lower, leading = coefficients[x.dtype]
-    value = jnp.full_like(x, leading)
-    for coefficient in reversed(lower):
-        value = value * x + coefficient
-    return value
+    """Sum of coefficients[k] x^k, all but the first by Estrin's scheme.
+
+    A draw is one long chain of dependent steps, and latency costs more than arithmetic: Horner's
+    scheme has twice as many steps in sequence.
+    """
+    first, *level = (jnp.full_like(x, coefficient) for coefficient in coefficients[x.dtype])
+    power = x
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=False)
+        level = [even + power * odd for even, odd in pairs] + level[len(level) // 2 * 2 :]
+        power = power * power
+    return first + x * level[0]
 
 
 def _interpolant(
@@ -95,11 +125,15 @@ def _interpolant(
 
 
 # float32: few terms by interpolation at Chebyshev points; float64: Taylor, for exact coefficients.
-_SINE: Coefficients = {
-    np.dtype("float32"): _interpolant(
-        lambda y: np.sinc(np.sqrt(y) / np.pi), 0, (0.75 * np.pi) ** 2, 7
-    ),
-    np.dtype("float64"): tuple((-1) ** k / factorial(2 * k + 1) for k in range(14)),
+_TAYLOR_SINE = tuple((-1) ** k * (pi / 2) ** (2 * k + 1) / factorial(2 * k + 1) for k in range(14))
+_QUARTER_SINE: dict[float, Coefficients] = {
+    within: {
+        np.dtype("float32"): _interpolant(
+            lambda y: pi / 2 * np.sinc(np.sqrt(y) / 2), 0, within**2, terms
+        ),
+        np.dtype("float64"): _TAYLOR_SINE,
+    }
+    for within, terms in ((1.0, 6), (1.5, 7))
 }
 _ATANH: Coefficients = {
     np.dtype("float32"): _interpolant(lambda y: np.arctanh(np.sqrt(y)) / np.sqrt(y), 0, 1 / 9, 5),

@@ -6,8 +6,20 @@ import pytest
 
 from sims import elementary
 
+HALF_PI = np.longdouble("1.57079632679489661923132169163975144")
 CASES = {  # function, reference, argument of u in [-1, 1], bound in units in the last place
-    "sine": (elementary.sine, np.sin, lambda u: 0.75 * np.pi * u, 4),
+    "quarter_sine": (
+        lambda x: elementary.quarter_sine(x, 1.0),
+        lambda x: np.sin(HALF_PI * x),
+        lambda u: u,
+        2,
+    ),
+    "quarter_sine_beyond": (
+        lambda x: elementary.quarter_sine(x, 1.5),
+        lambda x: np.sin(HALF_PI * x),
+        lambda u: 1.5 * u,
+        4,
+    ),
     "atanh": (
         lambda x: elementary.atanh_ratio(x, jnp.ones_like(x)),
         np.arctanh,

@@ -46,7 +46,10 @@ def test_inverse_power_keeps_its_accuracy_at_large_exponents(dtype):
     x = numbers(dtype)
     smallest, largest = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
     for alpha in np.asarray([0.1, 0.7, 1.0, 1.9, 2.0], dtype):
-        log2, power = map(np.asarray, elementary.inverse_power(jnp.asarray(x), alpha))
+        whole, fraction, power = map(np.asarray, elementary.inverse_power(jnp.asarray(x), alpha))
+        np.testing.assert_array_equal(whole, np.round(whole))
+        assert np.abs(fraction).max() <= 0.5
+        log2 = whole + fraction
         truth = [mp.power(float(v), -float(alpha)) for v in x]
         normal = np.array([smallest < t < largest / 2 for t in truth])
         kept = [t for t, n in zip(truth, normal, strict=True) if n]
@@ -65,6 +68,17 @@ def test_gaussian_decay(dtype):
     np.testing.assert_array_equal(elementary.gaussian_decay(far), 0)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp2_of_a_sum_does_not_round_the_sum(dtype):
+    exact = np.linspace(-120, 120, 200).astype(np.float32).round(10).astype(dtype)
+    rest = np.linspace(-0.01, 0.01, 200).astype(dtype)
+    value = np.asarray(elementary.exp2_sum(jnp.asarray(exact), jnp.asarray(rest)))
+    terms = zip(exact, rest, strict=True)
+    assert largest_error(value, [mp.mpf(2) ** (mp.mpf(float(e)) + float(r)) for e, r in terms]) < 2
+    low = elementary.exp2_sum(jnp.asarray(-1e4, dtype), jnp.asarray(0.1, dtype))
+    np.testing.assert_array_equal(low, 0)
+
+
 def test_derivative_rules():
     x, alpha = 3.7, 1.3
     np.testing.assert_allclose(jax.grad(elementary.log)(x), 1 / x, rtol=1e-15)
@@ -72,11 +86,14 @@ def test_derivative_rules():
         jax.grad(elementary.gaussian_decay)(x), -x / 2 * np.exp(-x * x / 4), rtol=1e-15
     )
     slope = jax.jacfwd(elementary.inverse_power, (0, 1))(jnp.asarray(x), jnp.asarray(alpha))
-    (log2_x, log2_alpha), (power_x, power_alpha) = slope
+    _, (log2_x, log2_alpha), (power_x, power_alpha) = slope
     np.testing.assert_allclose(log2_x, alpha / x / np.log(2), rtol=1e-15)
     np.testing.assert_allclose(log2_alpha, np.log2(x), rtol=1e-15)
     np.testing.assert_allclose(power_x, -alpha * x ** (-alpha - 1), rtol=1e-15)
     np.testing.assert_allclose(power_alpha, -np.log(x) * x**-alpha, rtol=1e-15)
+    for argument in (0, 1):
+        slope = jax.grad(elementary.exp2_sum, argument)(3.0, 0.3)
+        np.testing.assert_allclose(slope, np.log(2) * 2**3.3, rtol=1e-13)
 
 
 def test_horner():

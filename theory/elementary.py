@@ -39,6 +39,11 @@ _FORMATS = {
 }  # fmt: skip
 
 
+def shorten(x: Array, bits: int) -> Array:
+    """Return x rounded to `bits` fractional bits; its derivative is zero."""
+    return jnp.round(x * 2.0**bits) * 2.0**-bits
+
+
 def horner(coefficients: Array | Sequence[Array | float], t: Array) -> Array:
     """Return sum_k coefficients[k] t^k."""
     total = coefficients[-1]
@@ -85,15 +90,22 @@ def _log_jvp(primals: tuple, tangents: tuple) -> tuple:
     return log(x), dx / x
 
 
-def log_complement(q: Array) -> Array:
-    """Return log(1 - q) for 0 <= q <= 1/2, also for small q (XLA's log1p loses two digits)."""
-    rounded = 1 - q
-    return log(rounded) + ((1 - rounded) - q) / rounded
+def _exp2_of(whole: Array, fraction: Array) -> Array:
+    """Return 2^(whole + fraction) for integral `whole`, |fraction| <= 1/2."""
+    return _power_of_two(whole) * _exp2_fraction(fraction)
+
+
+def exp2_sum(exact: Array, rest: Array) -> Array:
+    """Return 2^(exact + rest) to a few ulp, where `rest` is small; zero below the normal range."""
+    whole = lax.stop_gradient(jnp.round(exact + rest))
+    return _exp2_of(whole, (exact - whole) + rest)
 
 
 @jax.custom_jvp
-def inverse_power(x: Array, alpha: Array) -> tuple[Array, Array]:
-    """Return alpha log2(x) and x^-alpha, each to a few ulp however large the exponent.
+def inverse_power(x: Array, alpha: Array) -> tuple[Array, Array, Array]:
+    """Return n, f with n + f = alpha log2(x), n integral and |f| <= 1/2, and x^-alpha.
+
+    Each is good to a few ulp however large the exponent.
 
     x is positive and normal (infinity counts as 2^1024 or 2^128), alpha in [0, 2] and of x's
     dtype. The exponent of x times the leading bits of alpha is exact, so that no rounding error
@@ -106,15 +118,15 @@ def inverse_power(x: Array, alpha: Array) -> tuple[Array, Array]:
     rest = (alpha - leading) * exponent + alpha * fraction
     n = jnp.round(exact + rest)
     f = (exact - n) + rest
-    return n + f, _power_of_two(-n) * _exp2_fraction(-f)
+    return n, f, _exp2_of(-n, -f)
 
 
 @inverse_power.defjvp
 def _inverse_power_jvp(primals: tuple, tangents: tuple) -> tuple:
     (x, alpha), (dx, dalpha) = primals, tangents
-    log2, power = inverse_power(x, alpha)
+    whole, fraction, power = inverse_power(x, alpha)
     slope = log(x) * dalpha + alpha / x * dx
-    return (log2, power), (slope / LN2, -power * slope)
+    return (whole, fraction, power), (jnp.zeros_like(whole), slope / LN2, -power * slope)
 
 
 @jax.custom_jvp

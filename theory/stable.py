@@ -5,11 +5,14 @@ alpha, accurate in both tails, and differentiable in both arguments to any order
 alpha = 2). Arguments broadcast; the result has their promoted floating dtype, and anything but
 float64 is computed in float32. nan, and alpha outside [0.1, 2], give nan, in derivatives too.
 
-A 0-d alpha is fastest: eight to twelve exponentials a value. An array of alphas, or a vmap over
-alpha, costs a matrix product more. Reverse mode stores two arrays a call.
+A 0-d alpha is fastest: a value costs about eight exponentials (logsf fifteen, isf a hundred). An
+array of alphas, or a vmap over alpha, adds a product with a matrix of 120 columns for each alpha.
+A call holds a few arrays of the size of x, in reverse mode too.
 
-The tables (`theory.stable_tables`) are polynomials in (log alpha, alpha log x) on six intervals of
-alpha and three zones of x.
+Accuracy is measured against mpmath at 72 alphas and 0 <= x <= 1e12, in float32 against float64 for
+x <= 1e8. The derivative of the density in x, and `score`, are as accurate as the rest from
+alpha = 0.2 on and lose digits below, down to 3e-10 at alpha = 0.1; other derivatives have errors
+below 1e-13 of the larger of value and derivative in float64.
 """
 
 from collections.abc import Callable
@@ -20,7 +23,6 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from theory import stable_kernel as kernel
-from theory.elementary import log_complement
 from theory.elementwise import Function, elementwise, partial
 from theory.stable_layout import PANEL_EDGES
 from theory.stable_quantile import upper_quantile
@@ -51,9 +53,8 @@ _central = elementwise(_on_line(kernel.central, "survival central", jnp.negative
 
 
 def _log_survival(x: Array, alpha: Array) -> Array:
-    law, distance = kernel.law(alpha, "survival"), jnp.where(x < 0, -x, x)
-    below = log_complement(kernel.survival(law, distance))
-    return jnp.where(x < 0, below, kernel.log_survival(law, distance))
+    law = kernel.law(alpha, "survival")
+    return kernel.log_survival(law, jnp.where(x < 0, -x, x), x < 0)
 
 
 _logsf = elementwise(_log_survival)
@@ -78,7 +79,7 @@ _isf = elementwise(_quantile, _quantile_slope, _quantile_alpha_slope)
 
 
 def _evaluate(f: Function, x: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return f in the working precision, with ranks aligned and bad alpha replaced by nan."""
+    """Return f in the working precision, with ranks aligned and bad alpha turned into nan."""
     dtype = jnp.result_type(float, x, alpha)
     working = jnp.float64 if dtype == jnp.float64 else jnp.float32
     x, alpha = jnp.asarray(x).astype(working), jnp.asarray(alpha).astype(working)
@@ -98,8 +99,8 @@ def pdf(x: ArrayLike, alpha: ArrayLike) -> Array:
         x: Any real numbers; at +-inf the density is 0.
         alpha: Stability index in [0.1, 2], 0-d or broadcasting against x; otherwise nan.
 
-    Relative error below 2e-15 in float64 (5e-15 for alpha < 0.2), below 2e-6 in float32, in the
-    tails too. A density below the smallest normal number is 0; see `logpdf`.
+    Relative error below 2e-15 in float64 and 1e-6 in float32, in the tails too. A density below
+    the smallest normal number is 0; see `logpdf`.
 
     Example: pi (1 + x^2) is the inverse of the Cauchy density.
 
@@ -161,8 +162,8 @@ def sf(x: ArrayLike, alpha: ArrayLike) -> Array:
         x: Any real numbers; 1 at -inf, 0 at inf.
         alpha: Stability index in [0.1, 2], 0-d or broadcasting against x; otherwise nan.
 
-    Relative error below 1e-15 in float64; in float32 below 1e-6 for alpha <= 1.7, 2e-6 up to 2.
-    A probability below the smallest normal number is 0; see `logsf`.
+    Relative error below 2e-15 in float64 and 1e-6 in float32. A probability below the smallest
+    normal number is 0; see `logsf`.
 
     Example: the upper quartile of the Cauchy law is 1.
 
@@ -192,7 +193,7 @@ def logsf(x: ArrayLike, alpha: ArrayLike) -> Array:
 def centered_cdf(x: ArrayLike, alpha: ArrayLike) -> Array:
     """Return cdf(x) - 1/2 = P(0 < X <= x), odd in x and relatively accurate down to x = 0.
 
-    Args and nan as for `sf`; +-1/2 at x = +-inf.
+    Args, nan and relative error as for `sf`; +-1/2 at x = +-inf.
 
     Example: for the Cauchy law atan(x)/pi.
 

@@ -14,22 +14,37 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from theory.elementary import LN2, gaussian_decay, horner, inverse_power, log
+from theory.elementary import LN2, exp2_sum, gaussian_decay, horner, inverse_power, log, shorten
 from theory.stable_layout import (
     ALPHA_TERMS,
+    CENTRAL_LIFT,
+    DENSITY_LIFT,
+    FIRST,
     GAUSSIAN_FROM,
     GAUSSIAN_PIVOT,
     GAUSSIAN_START,
-    MIDDLE_SPLIT,
+    LAST,
     PANEL_CENTRES,
     PANEL_EDGES,
     PANEL_SCALES,
+    SCALES_BITS,
+    SHORT_BITS,
+    SLOPE_LIFT,
+    SPLIT,
     load_table,
-    log_borders,
+    table_lift,
     zone_terms,
 )
 
 Ratio = Callable[[Array], Array]
+Line = tuple[float, float]
+
+
+class Border(NamedTuple):
+    """A value of alpha log2(x) as an integer and a fraction, together beyond alpha's dtype."""
+
+    whole: Array
+    fraction: Array
 
 
 class Law(NamedTuple):
@@ -40,9 +55,9 @@ class Law(NamedTuple):
     mode: Array  # density at zero
     curvature: Array  # -second derivative of the density at zero
     first_x: Array  # where the middle zone begins
-    first: Array  # the same, split and end of the middle zone, as alpha log2(x)
-    split: Array
-    last: Array
+    first: Border  # the same as alpha log2(x), and where that zone is cut in two
+    split: Border
+    last: Array  # alpha log2(x) where it ends
     middle_factor: Array  # prefactors of the tables, 1 or 2 - alpha
     tail_factor: Array
     density_floor: Array  # of the scaling in the middle zone
@@ -64,22 +79,53 @@ class Position(NamedTuple):
     tail_t: Array
 
 
-def alpha_weights(alpha: Array) -> Array:
-    """Return the powers of the panel coordinate, nonzero in alpha's panel only.
+class Coordinate(NamedTuple):
+    """Panel of alpha, 1 there and 0 elsewhere on the first axis, and s in [-1, 1] within it.
 
-    Shape (panels * terms, *alpha.shape); nan for alpha = nan.
+    s is a short number and a rest, together beyond alpha's dtype; nan for alpha = nan.
     """
+
+    inside: Array
+    short: Array
+    rest: Array
+
+
+def split_quotient(alpha: Array, centre: Array, scale: Array, bits: int) -> tuple[Array, Array]:
+    """Return s = scale (alpha - centre)/(alpha + centre) as short + rest, beyond alpha's dtype.
+
+    `scale` is short. The short part of the quotient is exact times that of alpha + centre, so
+    that the remainder of the division is found without rounding.
+    """
+    short, short_centre = shorten(alpha, bits), shorten(centre, bits)
+    whole = alpha + centre
+    quotient = shorten((alpha - centre) / whole, bits)
+    remainder = (alpha - centre) - quotient * (short + short_centre)
+    remainder -= quotient * ((alpha - short) + (centre - short_centre))
+    product = quotient * scale
+    head = shorten(product, bits)
+    return head, (product - head) + remainder / whole * scale
+
+
+def coordinate(alpha: Array) -> Coordinate:
+    """Return where alpha lies."""
     dtype = str(alpha.dtype)
     index = sum(((alpha >= edge).astype(jnp.int32) for edge in PANEL_EDGES[1:-1]), jnp.int32(0))
     column = (-1, *(1,) * alpha.ndim)
     inside = index[None] == jnp.arange(len(PANEL_CENTRES), dtype=jnp.int32).reshape(column)
     centres, scales = (np.asarray(c, dtype).reshape(column) for c in (PANEL_CENTRES, PANEL_SCALES))
     centre, scale = (jnp.sum(jnp.where(inside, c, 0), axis=0) for c in (centres, scales))
-    s = (alpha - centre) / (alpha + centre) * scale
+    parts = split_quotient(alpha, centre, scale, SHORT_BITS[dtype])
+    return Coordinate(inside.astype(dtype), *parts)
+
+
+def alpha_weights(at: Coordinate) -> Array:
+    """Return the powers of s, nonzero in alpha's panel only: (panels * terms, *alpha.shape)."""
+    s = at.short + at.rest
     powers = [jnp.ones_like(s)]
-    for _ in range(ALPHA_TERMS[dtype] - 1):
+    for _ in range(ALPHA_TERMS[str(s.dtype)] - 1):
         powers.append(powers[-1] * s)
-    return jnp.where(inside[:, None], jnp.stack(powers)[None], 0).reshape(-1, *alpha.shape)
+    weights = jnp.where(at.inside[:, None] > 0, jnp.stack(powers)[None], 0)
+    return weights.reshape(len(PANEL_CENTRES) * len(powers), *s.shape)
 
 
 def contract(name: str, weights: Array) -> Array:
@@ -89,24 +135,54 @@ def contract(name: str, weights: Array) -> Array:
     return jnp.tensordot(matrix, weights, axes=1, precision=lax.Precision.HIGHEST)
 
 
+def scales(at: Coordinate) -> Array:
+    """Return the density and minus its second derivative at zero.
+
+    Their logarithms are large at small alpha, so that their rounding would be seen. In this
+    Horner scheme products and sums of short numbers are exact, and what they leave out is small.
+    """
+    dtype = str(at.short.dtype)
+
+    def chosen(name: str) -> Array:
+        table = jnp.asarray(load_table(name, dtype))
+        return jnp.tensordot(table, at.inside, axes=(0, 0), precision=lax.Precision.HIGHEST)
+
+    high, low = chosen("log2_scales"), chosen("log2_scales_rest")
+    short, rest = high[-1], low[-1]
+    for k in range(len(high) - 2, -1, -1):
+        exact = short * at.short[None] + high[k]
+        rest = short * at.rest[None] + rest * (at.short + at.rest)[None] + low[k]
+        short = shorten(exact, SCALES_BITS[dtype])
+        rest += exact - short
+    return exp2_sum(short, rest)
+
+
+def first_border(alpha: Array) -> Array:
+    """Return x = 2^(k + c/alpha) where the middle zone begins, 1/alpha beyond alpha's dtype."""
+    bits = SHORT_BITS[str(alpha.dtype)]
+    short, inverse = shorten(alpha, bits), shorten(1 / alpha, bits - 2)
+    remainder = ((1 - inverse * short) - inverse * (alpha - short)) / alpha
+    return exp2_sum(FIRST[0] + FIRST[1] * inverse, FIRST[1] * remainder)
+
+
 def law(alpha: Array, *names: str) -> Law:
     """Return the law at alpha (any shape, float32 or float64), with the named tables.
 
     nan gives nan throughout.
     """
-    weights = alpha_weights(alpha)
-    first, last = (border / LN2 for border in log_borders(alpha))
+    at = coordinate(alpha)
+    weights = alpha_weights(at)
     gaussian = alpha >= GAUSSIAN_FROM
-    mode, curvature = jnp.exp2(contract("log2_scales", weights))
+    mode, curvature = scales(at)
     return Law(
         alpha=alpha,
         tables={name: contract(name, weights) for name in names},
         mode=mode,
         curvature=curvature,
-        first_x=jnp.exp2(first / alpha),
-        first=first,
-        split=first + MIDDLE_SPLIT * (last - first),
-        last=last,
+        first_x=first_border(alpha),
+        first=border(alpha, FIRST),
+        split=border(alpha, SPLIT),
+        last=LAST[0] * alpha + LAST[1],
         middle_factor=jnp.where(gaussian, 2 - alpha, 1),
         tail_factor=2 - alpha,
         density_floor=alpha * jnp.where(gaussian, 1, 1 / mode),
@@ -114,18 +190,32 @@ def law(alpha: Array, *names: str) -> Law:
     )
 
 
+def border(alpha: Array, line: Line) -> Border:
+    """Return the border that lies at k alpha + c."""
+    short = shorten(alpha, SHORT_BITS[str(alpha.dtype)])
+    exact = line[0] * short + line[1]
+    whole = shorten(exact, 0)
+    return Border(whole, (exact - whole) + line[0] * (alpha - short))
+
+
+def span(alpha: Array, start: Line, end: Line) -> Array:
+    """Return alpha log2(x) from one border to another."""
+    return (end[0] - start[0]) * alpha + (end[1] - start[1])
+
+
 def locate(law: Law, x: Array) -> Position:
     """Return where x >= 0 lies. Replacing by borders keeps unused branches finite, in gradients."""
     near = x < law.first_x
     x_near = jnp.where(near, x, law.first_x)
     x_far = jnp.where(near, law.first_x, x)
-    log2_power, power = inverse_power(x_far, law.alpha)
+    whole, fraction, power = inverse_power(x_far, law.alpha)
+    log2_power = whole + fraction
     tail = log2_power >= law.last
-    high = log2_power >= law.split
-    log2_middle = jnp.where(tail, law.last, log2_power)
-    start = jnp.where(high, law.split, law.first)
-    scale = jnp.where(high, 2 / (law.last - law.split), 2 / (law.split - law.first))
-    middle_t = (log2_middle - start) * scale - 1
+    high = log2_power >= law.split.whole + law.split.fraction
+    start = (jnp.where(high, *parts) for parts in zip(law.split, law.first, strict=True))
+    scale = jnp.where(high, 2 / span(law.alpha, SPLIT, LAST), 2 / span(law.alpha, FIRST, SPLIT))
+    distance = (whole - next(start)) + (fraction - next(start))
+    middle_t = jnp.where(tail, 1, distance * scale - 1)
     tail_t = jnp.where(tail, 2 * power * jnp.exp2(law.last) - 1, 1)
     ratio = x_near / law.first_x
     near_t = 2 * ratio * ratio - 1
@@ -188,9 +278,11 @@ def density(law: Law, x: Array, times_x: bool = False) -> Array:
     near, outer = tabulated("density", law, at)
     factor = at.x_far if times_x else 1
     outer *= law.alpha * at.power * factor
-    outer /= at.x_far + jnp.where(at.tail, 0, law.density_floor * at.power)
+    floor = jnp.where(at.tail, 0, law.density_floor * at.power)
+    outer /= at.x_far * table_lift(DENSITY_LIFT, law.alpha, at.power) + floor
     outer += gaussian_part(law, at.x_far, density_ratio) * factor
-    return jnp.where(at.near, law.mode * near * (at.x_near if times_x else 1), outer)
+    value = jnp.where(at.near, law.mode * near * (at.x_near if times_x else 1), outer)
+    return jnp.where(jnp.isinf(x), 0 * law.alpha, value)
 
 
 def descent(law: Law, x: Array) -> Array:
@@ -198,7 +290,8 @@ def descent(law: Law, x: Array) -> Array:
     at = locate(law, x)
     near, outer = tabulated("slope", law, at)
     floor = jnp.where(at.tail, 0, law.slope_floor * at.power / at.x_far)
-    outer *= law.alpha * at.power / (at.x_far * at.x_far + floor)
+    square = at.x_far * at.x_far * table_lift(SLOPE_LIFT, law.alpha, at.power)
+    outer *= law.alpha * at.power / (square + floor)
     outer += gaussian_part(law, at.x_far, slope_ratio)
     value = jnp.where(at.near, law.curvature * at.x_near * near, outer)
     return jnp.where(jnp.isinf(x), 0 * law.alpha, value)
@@ -210,8 +303,9 @@ def score(law: Law, x: Array) -> Array:
     near, outer = tabulated("density", law, at)
     near_slope, outer_slope = tabulated("slope", law, at)
     ratio = jnp.where(at.tail, 0, at.power / at.x_far)
-    outer /= 1 + law.density_floor * ratio
-    outer_slope /= at.x_far + law.slope_floor * ratio / at.x_far
+    outer /= table_lift(DENSITY_LIFT, law.alpha, at.power) + law.density_floor * ratio
+    lifted = at.x_far * table_lift(SLOPE_LIFT, law.alpha, at.power)
+    outer_slope /= lifted + law.slope_floor * ratio / at.x_far
     gaussian = scaled_gaussian(law, at, lambda x: x * density_ratio(x)) / law.alpha
     total = outer + gaussian
     underflow = total == 0  # only at alpha = 2
@@ -237,8 +331,9 @@ def central(law: Law, x: Array) -> Array:
     near, *_ = zones(law, "survival")
     _, low, high, tail = zones(law, "central")
     near_value = law.mode * at.x_near * horner(near, at.near_t)
-    middle_value = middle_polynomial(low, high, at) / (2 + 1 / (law.mode * at.x_far))
-    tail_value = horner(tail, at.tail_t) - gaussian_part(law, at.x_far, gaussian_ratio)
+    lift = table_lift(CENTRAL_LIFT, law.alpha, at.power)
+    middle_value = middle_polynomial(low, high, at) / (2 * lift + 1 / (law.mode * at.x_far))
+    tail_value = horner(tail, at.tail_t) / lift - gaussian_part(law, at.x_far, gaussian_ratio)
     value = jnp.where(at.near, near_value, jnp.where(at.tail, tail_value, middle_value))
     return jnp.where(jnp.isinf(x), 0.5 + 0 * law.alpha, value)
 
@@ -249,36 +344,49 @@ def scaled_gaussian(law: Law, at: Position, ratio: Ratio) -> Array:
     return gaussian / jnp.where(gaussian > 0, at.power, 1)
 
 
-def log_value(law: Law, at: Position, near: Array, outer: Array, outer_ratio: Ratio) -> Array:
-    """Return the log of `near`, or beyond of outer x^-alpha + exp(-x^2/4) outer_ratio(x).
+def log_outer(law: Law, at: Position, total: Array, ratio: Ratio) -> tuple[Array, Array]:
+    """Return (argument, shift) with log(total x^-alpha) = log(argument) - shift beyond near zero.
 
-    The power stays outside the logarithm, where it cannot underflow.
+    The power stays outside the logarithm, where it cannot underflow. Only at alpha = 2 the total
+    does: it stands for exp(-x^2/4) ratio(x), and its slope in alpha then exceeds all numbers.
     """
-    total = outer + scaled_gaussian(law, at, outer_ratio)
-    logarithm = log(jnp.where(at.near, near, jnp.where(total > 0, total, 1)))
-    value = jnp.where(at.near, logarithm, logarithm - at.log2_power * LN2)
-    # Only at alpha = 2 the total underflows; its slope in alpha then exceeds all numbers.
-    only_gaussian = log(outer_ratio(at.x_far)) - at.x_far * at.x_far / 4
-    only_gaussian += law.tail_factor * jnp.finfo(outer.dtype).max
-    return jnp.where(at.near | (total > 0), value, only_gaussian)
+    underflow = total == 0
+    slope = law.tail_factor * jnp.finfo(total.dtype).max
+    shift = jnp.where(underflow, at.x_far * at.x_far / 4 - slope, at.log2_power * LN2)
+    return jnp.where(underflow, ratio(at.x_far), total), shift
 
 
-def log_survival(law: Law, x: Array) -> Array:
-    """Return log P(X > x) at x >= 0."""
+def log_survival(law: Law, x: Array, complement: Array) -> Array:
+    """Return log P(X > x) at x >= 0, or log P(X <= x) where `complement`."""
     at = locate(law, x)
     near, outer = tabulated("survival", law, at)
     near = 0.5 - law.mode * at.x_near * near
     outer /= 1 + jnp.where(at.tail, 0, at.power)
-    value = log_value(law, at, near, outer, gaussian_ratio)
-    return jnp.where(jnp.isinf(x), -jnp.inf + 0 * law.alpha, value)
+    total = outer + scaled_gaussian(law, at, gaussian_ratio)
+    argument, shift = log_outer(law, at, total, gaussian_ratio)
+    # log(1 - p) is log(w) + ((1 - w) - p)/w with w the rounded 1 - p
+    p = jnp.where(at.near, near, total * at.power)
+    w = 1 - p
+    # Near zero `total` means nothing; where p is large, the logarithms of it and x^alpha cancel.
+    large = at.near | (p > 0.125)
+    argument = jnp.where(complement, w, jnp.where(large, p, argument))
+    shift = jnp.where(complement, (p - (1 - w)) / w, jnp.where(large, 0, shift))
+    limit = jnp.where(complement, 0, -jnp.inf) + 0 * law.alpha
+    return jnp.where(jnp.isinf(x), limit, log(argument) - shift)
 
 
 def log_density(law: Law, x: Array) -> Array:
     """Return the logarithm of the density at x >= 0."""
     at = locate(law, x)
     near, outer = tabulated("density", law, at)
-    near *= law.mode
-    outer *= law.alpha / (1 + jnp.where(at.tail, 0, law.density_floor * at.power / at.x_far))
-    value = log_value(law, at, near, outer, lambda x: x * density_ratio(x))
-    value -= jnp.where(at.near, 0, at.log2_power * (LN2 / law.alpha))
+
+    def ratio(x: Array) -> Array:
+        return x * density_ratio(x)
+
+    floor = jnp.where(at.tail, 0, law.density_floor * at.power / at.x_far)
+    outer *= law.alpha / (table_lift(DENSITY_LIFT, law.alpha, at.power) + floor)
+    total = outer + scaled_gaussian(law, at, ratio)
+    argument, shift = log_outer(law, at, total, ratio)
+    shift += at.log2_power * (LN2 / law.alpha)  # log x
+    value = log(jnp.where(at.near, law.mode * near, argument)) - jnp.where(at.near, 0, shift)
     return jnp.where(jnp.isinf(x), -jnp.inf + 0 * law.alpha, value)

@@ -23,14 +23,18 @@ from numpy.typing import NDArray
 
 from theory.stable_layout import (
     ALPHA_TERMS,
+    FIRST,
     GAUSSIAN_FROM,
     GAUSSIAN_PIVOT,
     GAUSSIAN_START,
     GAUSSIAN_TERMS,
-    MIDDLE_SPLIT,
+    LAST,
+    LIFTS,
     PANEL_CENTRES,
     PANEL_SCALES,
-    log_borders,
+    SCALES_BITS,
+    SPLIT,
+    table_lift,
     zone_terms,
 )
 
@@ -157,8 +161,7 @@ def scales(alpha: Real) -> tuple[Real, Real]:
 def positions(alpha: Real) -> list[Array]:
     """Return alpha ln x at the nodes of the four zones: near zero, two middle parts, tail."""
     near, low, high, tail = map(chebyshev_nodes, _NODES)
-    first, last = log_borders(alpha)
-    split = first + (last - first) * Real(MIDDLE_SPLIT)
+    first, split, last = (np.log(Real(2)) * (k * alpha + c) for k, c in (FIRST, SPLIT, LAST))
     return [
         first + alpha / 2 * np.log((1 + near) / 2),
         first + (split - first) / 2 * (1 + low),
@@ -180,15 +183,18 @@ def smooth_values(alpha: Real) -> dict[str, Array]:
     central = []
     for x in middle:
         at = outer(alpha, x)
-        density = at.density * (floors[0] + x ** (1 + alpha) / alpha)
-        slope = at.slope / x * (floors[1] + x ** (3 + alpha) / alpha)
+        lifts = [table_lift(lift, alpha, x**-alpha) for lift in LIFTS]
+        density = at.density * (floors[0] + lifts[0] * x ** (1 + alpha) / alpha)
+        slope = at.slope / x * (floors[1] + lifts[1] * x ** (3 + alpha) / alpha)
         parts.append([density, slope, at.survival * (1 + x**alpha)])
-        central.append(at.central * (1 / (x * mode) + 2))
+        central.append(at.central * (1 / (x * mode) + 2 * lifts[2]))
     at = outer(alpha, tail)
     power = tail**alpha / gap
-    parts.append([at.density * tail * power / alpha, at.slope * tail**2 * power / alpha])
-    parts[-1].append(at.survival * power)
-    central.append(0.5 - (2 - alpha) * at.survival if gaussian else at.central)
+    lifts = [table_lift(lift, alpha, tail**-alpha) for lift in LIFTS]
+    density = at.density * lifts[0] * tail * power / alpha
+    slope = at.slope * lifts[1] * tail**2 * power / alpha
+    parts.append([density, slope, at.survival * power])
+    central.append(0.5 - (2 - alpha) * at.survival if gaussian else at.central * lifts[2])
     tables = dict(
         zip(
             ("density", "slope", "survival"),
@@ -216,9 +222,15 @@ def panel_tables(panel: int) -> dict[str, NDArray[np.floating]]:
     for name in samples[0]:
         values = np.stack([sample[name] for sample in samples])
         for dtype, terms in ALPHA_TERMS.items():
-            by_position = name != "log2_scales"
-            fitted = fit_positions(values, zone_terms(name, dtype)) if by_position else values
-            tables[f"{name}_{dtype}"] = fit(fitted, terms).astype(dtype)
+            if name == "log2_scales":
+                fitted = fit(values, terms)
+                short = np.round(np.ldexp(fitted, SCALES_BITS[dtype]))
+                short = np.ldexp(short, -SCALES_BITS[dtype])
+                tables[f"{name}_{dtype}"] = short.astype(dtype)
+                tables[f"{name}_rest_{dtype}"] = (fitted - short).astype(dtype)
+            else:
+                fitted = fit_positions(values, zone_terms(name, dtype))
+                tables[f"{name}_{dtype}"] = fit(fitted, terms).astype(dtype)
     return tables
 
 
