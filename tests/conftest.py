@@ -13,3 +13,10 @@ def _style() -> None:
     from figures import style
 
     style.use()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_executables():
+    """Executables of all modules together need more memory maps than Linux gives a process."""
+    yield
+    jax.clear_caches()

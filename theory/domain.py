@@ -58,6 +58,7 @@ class Interval(NamedTuple):
 REAL = Interval(-math.inf, math.inf, True, True)
 POSITIVE = Interval.parse("(0, inf)")
 NON_NEGATIVE = Interval.parse("[0, inf)")
+UNIT_INTERVAL = Interval.parse("[0, 1]")
 PROBABILITY = Interval.parse("(0, 1)")
 STABILITY_INDEX = Interval.parse("(0, 2]")
 NORM_ORDER = Interval.parse("[1, inf]")

@@ -14,14 +14,15 @@ from jax.scipy.special import log_ndtr, ndtr
 
 from theory import stable
 from theory.problem import (
+    EllipticalStableMixture,
     GaussianMixture,
     InvalidInput,
     L1Ball,
     L2Ball,
+    Law,
     LinearClassifier,
     LinfBall,
     LpBall,
-    Mixture,
     StableMixture,
     Threat,
 )
@@ -86,23 +87,34 @@ def _(threat: LpBall, weight: jax.Array) -> jax.Array:
 
 
 @functools.singledispatch
-def projection_scale(mixture: Mixture, weight: jax.Array) -> jax.Array:
+def projection_scale(mixture: Law, weight: jax.Array) -> jax.Array:
     """Returns the scale of weight . noise at unit class scale, (...).
 
-    sqrt(w' Sigma w) for a Gaussian mixture, (sum |w_i|^alpha)^(1/alpha) for a stable one.
+    sqrt(w' Sigma w) for a Gaussian or elliptical mixture, (sum |w_i|^alpha)^(1/alpha) for a stable
+    one of independent coordinates.
     """
     raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
 
 
 @projection_scale.register
 def _(mixture: GaussianMixture, weight: jax.Array) -> jax.Array:
-    if mixture.covariance is None:
+    return _elliptical_norm(weight, mixture.covariance)
+
+
+@projection_scale.register
+def _(mixture: EllipticalStableMixture, weight: jax.Array) -> jax.Array:
+    return _elliptical_norm(weight, mixture.dispersion)
+
+
+def _elliptical_norm(weight: jax.Array, matrix: jax.Array | None) -> jax.Array:
+    """Returns sqrt(w' matrix w) over the last axis, for the identity if `matrix` is None."""
+    if matrix is None:
         return power_norm(weight, 2.0)
     # In units of the largest weight, so that squares cannot overflow or vanish.
     largest = jnp.max(jnp.abs(weight), -1, keepdims=True)
     unit = weight / jnp.where(largest > 0, largest, 1)
     square = jnp.einsum(
-        "...i,...ij,...j->...", unit, mixture.covariance, unit, precision=jax.lax.Precision.HIGHEST
+        "...i,...ij,...j->...", unit, matrix, unit, precision=jax.lax.Precision.HIGHEST
     )
     return largest[..., 0] * jnp.sqrt(jnp.where(square > 0, square, 1))
 
@@ -113,7 +125,7 @@ def _(mixture: StableMixture, weight: jax.Array) -> jax.Array:
 
 
 @functools.singledispatch
-def log_projection_cdf(mixture: Mixture, margin: jax.Array) -> jax.Array:
+def log_projection_cdf(mixture: Law, margin: jax.Array) -> jax.Array:
     """Returns the logarithm of the unit-scale projection's distribution function at `margin`."""
     raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
 
@@ -123,13 +135,14 @@ def _(mixture: GaussianMixture, margin: jax.Array) -> jax.Array:
     return log_ndtr(margin)
 
 
-@log_projection_cdf.register
-def _(mixture: StableMixture, margin: jax.Array) -> jax.Array:
+@log_projection_cdf.register(StableMixture)
+@log_projection_cdf.register(EllipticalStableMixture)
+def _(mixture: StableMixture | EllipticalStableMixture, margin: jax.Array) -> jax.Array:
     return stable.logsf(-margin, mixture.alpha)
 
 
 @functools.singledispatch
-def projection_cdf(mixture: Mixture, margin: jax.Array) -> jax.Array:
+def projection_cdf(mixture: Law, margin: jax.Array) -> jax.Array:
     """Returns the distribution function of the unit-scale projection at `margin`, (...)."""
     raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
 
@@ -139,13 +152,14 @@ def _(mixture: GaussianMixture, margin: jax.Array) -> jax.Array:
     return ndtr(margin)
 
 
-@projection_cdf.register
-def _(mixture: StableMixture, margin: jax.Array) -> jax.Array:
+@projection_cdf.register(StableMixture)
+@projection_cdf.register(EllipticalStableMixture)
+def _(mixture: StableMixture | EllipticalStableMixture, margin: jax.Array) -> jax.Array:
     return stable.cdf(margin, mixture.alpha)
 
 
 def _standardised_margins(
-    mixture: Mixture, classifier: LinearClassifier, threat: Threat | None
+    mixture: Law, classifier: LinearClassifier, threat: Threat | None
 ) -> ClassRisks:
     """Returns, for each class, the argument of the distribution function; +-inf for zero weight."""
     weight, bias = classifier
@@ -168,7 +182,7 @@ def _standardised_margins(
 
 
 def class_risks(
-    mixture: Mixture, classifier: LinearClassifier, threat: Threat | None = None
+    mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
 ) -> ClassRisks:
     """Returns the natural (no threat) or robust risk of each class.
 
@@ -176,7 +190,8 @@ def class_risks(
     as an error for both classes; with zero weight the rule is constant and no radius matters.
 
     Args:
-        mixture: Gaussian or stable, fields broadcast over leading axes.
+        mixture: Gaussian or stable, fields broadcast over leading axes; `MixedPairs` of such,
+            once `theory.mixup` is imported.
         classifier: any linear rule.
         threat: the perturbations allowed, or None for the natural risk.
 
@@ -198,21 +213,21 @@ def class_risks(
 
 
 def log_class_risks(
-    mixture: Mixture, classifier: LinearClassifier, threat: Threat | None = None
+    mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
 ) -> ClassRisks:
-    """Returns the logarithms of `class_risks`, finite where the Gaussian risks underflow."""
+    """Returns the logarithms of `class_risks`, finite where the risks underflow."""
     margins = _standardised_margins(mixture, classifier, threat)
     return ClassRisks(*(log_projection_cdf(mixture, margin) for margin in margins))
 
 
-def risk(mixture: Mixture, classifier: LinearClassifier, threat: Threat | None = None) -> jax.Array:
+def risk(mixture: Law, classifier: LinearClassifier, threat: Threat | None = None) -> jax.Array:
     """Returns the natural or robust risk: the class risks weighted by the class prior, (...)."""
     negative, positive = class_risks(mixture, classifier, threat)
     return (1 - mixture.prior) * negative + mixture.prior * positive
 
 
 def disparity(
-    mixture: Mixture, classifier: LinearClassifier, threat: Threat | None = None
+    mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
 ) -> jax.Array:
     """Returns the signed accuracy disparity, risk of the positive minus risk of the negative class.
 

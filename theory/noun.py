@@ -14,9 +14,13 @@ NounType = TypeVar("NounType", bound=type)
 
 
 def _as_floating(fields: dict[str, Any], static: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the fields as arrays of one floating dtype: that of the arrays among them."""
-    arrays = {k: v for k, v in fields.items() if k not in static and v is not None}
-    given = [v for v in arrays.values() if hasattr(v, "dtype")]
+    """Returns the fields as arrays of one floating dtype: that of the arrays among them.
+
+    A field that is a noun itself stays as it is.
+    """
+    nested = {k for k, v in fields.items() if hasattr(v, "_fields")}
+    arrays = {k: v for k, v in fields.items() if k not in {*static, *nested} and v is not None}
+    given = [v for v in jax.tree.leaves(fields) if hasattr(v, "dtype")]
     floating = [v for v in given if jnp.issubdtype(v.dtype, jnp.floating)]
     dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
     return fields | {name: _as_array(name, v, dtype) for name, v in arrays.items()}

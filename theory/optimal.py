@@ -1,153 +1,35 @@
-"""Optimal natural and robust linear rules for Gaussian mixtures with isotropic noise.
+"""Optimal natural and robust linear rules: the direction of largest margin and its best intercept.
 
-The direction maximises the robust margin and does not depend on the prior or the class scales;
-the intercept alone answers to them (theory document T2-T5).
+The direction maximises the robust margin and answers neither to the prior nor to the class scales;
+the intercept alone answers to them (theory document T2).
 """
 
-import functools
-from typing import NamedTuple
-
-import jax
 import jax.numpy as jnp
-from jax.scipy.special import log_ndtr
 
-from theory.linear import dual_norm, power_norm
+from theory.direction import Direction, Quality, optimal_direction
+from theory.linear import dual_norm, projection_scale
 from theory.problem import (
     GaussianMixture,
     InvalidInput,
-    L2Ball,
     LinearClassifier,
-    LinfBall,
     Mixture,
     Threat,
     imbalance_ratio,
 )
+from theory.shift import Shift, critical_ratio, fair_shift, optimal_shift, shift_risks
 
-
-class Direction(NamedTuple):
-    """A weight vector, (..., d), and its robust margin in units of the projection's scale, (...).
-
-    The margin is (w . Delta - radius ||w||_q) / ||w||_2, with Delta half the difference of means.
-    """
-
-    weight: jax.Array
-    margin: jax.Array
-
-
-class Shift(NamedTuple):
-    """The intercept beta in units of the projection's scale, (...), and whether none is optimal.
-
-    `trivial`: a constant rule is optimal; then `label` (-1 or +1) is what it answers.
-    """
-
-    beta: jax.Array
-    trivial: jax.Array
-    label: jax.Array
-
-
-@functools.singledispatch
-def _maximiser(threat: Threat, delta: jax.Array) -> jax.Array:
-    raise InvalidInput(
-        f"threat = {type(threat).__name__}: the robust-optimal direction is available for L2Ball "
-        "and LinfBall"
-    )
-
-
-@_maximiser.register
-def _(threat: L2Ball, delta: jax.Array) -> jax.Array:
-    return delta
-
-
-@_maximiser.register
-def _(threat: LinfBall, delta: jax.Array) -> jax.Array:
-    excess = jnp.abs(delta) - jnp.expand_dims(threat.radius, -1)
-    inside = jnp.sign(delta) * jnp.maximum(excess, 0)
-    # Past the largest coordinate every margin is negative and the least bad rule is one coordinate.
-    best = jax.nn.one_hot(jnp.argmax(excess, -1), delta.shape[-1], dtype=delta.dtype)
-    beyond = jnp.max(excess, -1, keepdims=True) <= 0
-    return jnp.where(beyond, jnp.sign(delta) * best, inside)
-
-
-def optimal_direction(mixture: Mixture, threat: Threat | None = None) -> Direction:
-    """Returns the direction of largest robust margin, for isotropic Gaussian noise.
-
-    Args:
-        mixture: Gaussian without a covariance; the class means must differ.
-        threat: L2Ball, LinfBall, or None for the natural rule.
-
-    Returns:
-        The direction and its margin; the margin is nan where the class means coincide.
-
-    Raises:
-        InvalidInput: for another law, a covariance, or another threat.
-
-    References:
-        bhagoji2019lowerbounds; dan2020sharp; theory document T3 (b), (d) and its edges.
-    """
-    _require_isotropic(mixture)
-    delta = (mixture.means[..., 1, :] - mixture.means[..., 0, :]) / 2
-    threat = L2Ball(jnp.zeros(delta.shape[:-1], delta.dtype)) if threat is None else threat
-    weight = _maximiser(threat, delta)
-    robust = jnp.sum(weight * delta, -1) - threat.radius * dual_norm(threat, weight)
-    return Direction(weight, robust / power_norm(weight, 2.0))
-
-
-def _require_isotropic(mixture: Mixture) -> None:
-    if not isinstance(mixture, GaussianMixture) or mixture.covariance is not None:
-        raise InvalidInput(
-            f"mixture = {type(mixture).__name__}: the optimal rule is available for a "
-            "GaussianMixture without a covariance"
-        )
-
-
-def optimal_shift(margin: jax.Array, scales: jax.Array, ratio: jax.Array) -> Shift:
-    """Returns the intercept that minimises the Gaussian risk at a given margin, in closed form.
-
-    Args:
-        margin: t, the margin in units of the projection's scale, any real, (...).
-        scales: class scales [negative, positive], (..., 2).
-        ratio: imbalance ratio R = P(y = -1) / P(y = +1) > 0, (...).
-
-    Returns:
-        The only local minimum, and whether a constant rule does at least as well: never for equal
-        scales and a positive margin, always for equal scales and margin <= 0. Decided on
-        logarithms, so it is right where both risks round to the same number.
-
-    References:
-        theory document T4 (equal scales), T5 (unequal scales; new for general ratio and margin).
-
-    >>> shift = optimal_shift(1.0, jnp.ones(2), jnp.e)
-    >>> float(shift.beta), bool(shift.trivial)
-    (-0.5, False)
-    """
-    margin, ratio = jnp.asarray(margin), jnp.asarray(ratio)
-    negative, positive = scales[..., 0], scales[..., 1]
-    a_negative, a_positive = negative**-2, positive**-2
-    log_odds = jnp.log(ratio * positive / negative)
-    slope = a_negative - a_positive
-    centre = margin * (a_negative + a_positive)
-    offset = slope * margin**2 - 2 * log_odds
-    square = 4 * a_negative * a_positive * margin**2 + 2 * slope * log_odds
-    root = jnp.sqrt(jnp.where(square > 0, square, 0))
-    # Each of the two equal forms of the root loses accuracy where the other keeps it.
-    forward, curved = margin > 0, slope != 0
-    beta = jnp.where(
-        forward,
-        offset / jnp.where(forward, centre + root, 1),
-        (centre - root) / jnp.where(curved, slope, 1),
-    )
-    equal = ~curved
-    label = jnp.where(equal, jnp.where(ratio >= 1, -1, 1), jnp.where(slope > 0, 1, -1))
-    log_ratio = jnp.log(ratio)
-    miss_positive = log_ndtr(-(margin + beta) / positive)
-    miss_negative = log_ratio + log_ndtr(-(margin - beta) / negative)
-    hit_positive = log_ndtr((margin + beta) / positive)
-    hit_negative = log_ratio + log_ndtr((margin - beta) / negative)
-    constant_wins = jnp.where(
-        slope > 0, miss_positive >= hit_negative, miss_negative >= hit_positive
-    )
-    trivial = jnp.where(equal, margin <= 0, (square < 0) | constant_wins)
-    return Shift(beta, trivial, label)
+__all__ = [
+    "Direction",
+    "Quality",
+    "Shift",
+    "class_budget_classifier",
+    "critical_ratio",
+    "fair_shift",
+    "optimal_classifier",
+    "optimal_direction",
+    "optimal_shift",
+    "shift_risks",
+]
 
 
 def optimal_classifier(mixture: Mixture, threat: Threat | None = None) -> LinearClassifier:
@@ -156,19 +38,70 @@ def optimal_classifier(mixture: Mixture, threat: Threat | None = None) -> Linear
     Where no direction is worth following the rule is constant: zero weight, bias -1 or +1.
 
     Args:
-        mixture: Gaussian without a covariance, any class scales and prior.
-        threat: L2Ball, LinfBall, or None.
+        mixture: any law, class scales and prior, fields broadcast over leading axes. A stability
+            index below 0.1 gives nan, and so do coinciding class means.
+        threat: any l_p ball, or None.
+
+    Returns:
+        The optimum where `optimal_direction` is exact or certified; otherwise the best rule along
+        the direction it found.
 
     Raises:
-        InvalidInput: for another law, a covariance, or another threat.
+        InvalidInput: for another type of mixture or threat.
 
     References:
-        hu2023accuracydisparity; theory document T2-T5.
+        hu2023accuracydisparity; theory document T2-T5, T16-T20.
+
+    >>> mixture = GaussianMixture([[-1.0, 0.0], [1.0, 0.0]], [1.0, 1.0], 0.2)  # R = 4
+    >>> rule = optimal_classifier(mixture)  # -log(R) / 2
+    >>> rule.weight.tolist(), round(float(rule.bias), 6)
+    ([1.0, 0.0], -0.693147)
     """
     direction = optimal_direction(mixture, threat)
-    shift = optimal_shift(direction.margin, mixture.scales, imbalance_ratio(mixture.prior))
+    alpha = None if isinstance(mixture, GaussianMixture) else mixture.alpha
+    ratio = imbalance_ratio(mixture.prior)
+    shift = optimal_shift(direction.margin, mixture.scales, ratio, alpha)
+    beta = jnp.where(shift.trivial, 0, shift.beta)
     centre = jnp.mean(mixture.means, -2)
-    scale = power_norm(direction.weight, 2.0)
-    bias = shift.beta * scale - jnp.sum(direction.weight * centre, -1)
-    weight = jnp.where(jnp.expand_dims(shift.trivial, -1), 0, direction.weight)
-    return LinearClassifier(weight, jnp.where(shift.trivial, shift.label.astype(bias.dtype), bias))
+    weight = direction.weight
+    bias = beta * projection_scale(mixture, weight) - jnp.sum(weight * centre, -1)
+    # Unchecked: nan is the documented result where the means coincide.
+    return LinearClassifier._make(
+        (
+            jnp.where(jnp.expand_dims(shift.trivial, -1), 0, weight),
+            jnp.where(shift.trivial, shift.label.astype(bias.dtype), bias),
+        )
+    )
+
+
+def class_budget_classifier(
+    mixture: Mixture, negative: Threat, positive: Threat
+) -> LinearClassifier:
+    """Returns the linear rule of least robust risk when each class has a radius of its own.
+
+    The direction is that of the mean radius; the intercept moves by half the difference times
+    ||w||_q / scale(w).
+
+    Args:
+        mixture: as for `optimal_classifier`.
+        negative, positive: the threat to each class, balls of one type and norm.
+
+    Raises:
+        InvalidInput: for balls of two norms, or another type of mixture or threat.
+
+    References:
+        new; theory document T13.
+
+    >>> from theory.problem import L2Ball
+    >>> mixture = GaussianMixture([[-1.0], [1.0]], [1.0, 1.0], 0.5)
+    >>> class_budget_classifier(mixture, L2Ball(0.0), L2Ball(0.5)).bias.tolist()
+    0.25
+    """
+    if type(negative) is not type(positive) or getattr(negative, "p", 0) != getattr(
+        positive, "p", 0
+    ):
+        raise InvalidInput(f"negative = {negative!r}: must be a ball of the norm of {positive!r}")
+    threat = positive._replace(radius=(negative.radius + positive.radius) / 2)
+    half = (positive.radius - negative.radius) / 2
+    rule = optimal_classifier(mixture, threat)
+    return rule._replace(bias=rule.bias + half * dual_norm(threat, rule.weight))

@@ -18,19 +18,23 @@ from theory.domain import (
     PROBABILITY,
     REAL,
     STABILITY_INDEX,
+    UNIT_INTERVAL,
     InvalidInput,
     require_inside,
 )
 from theory.noun import noun, require_shape, require_values
 
 __all__ = [
+    "EllipticalStableMixture",
     "GaussianMixture",
     "InvalidInput",
     "L1Ball",
     "L2Ball",
+    "Law",
     "LinearClassifier",
     "LinfBall",
     "LpBall",
+    "MixedPairs",
     "Mixture",
     "StableMixture",
     "Threat",
@@ -49,30 +53,48 @@ def _check_mixture(mixture: Any) -> None:
     require_values("prior", mixture.prior, PROBABILITY, "the class prior P(y = +1)")
 
 
-def _check_gaussian(mixture: "GaussianMixture") -> None:
-    _check_mixture(mixture)
-    covariance, dim = mixture.covariance, mixture.means.shape[-1]
-    if covariance is None:
+def _check_positive_definite(name: str, matrix: jax.Array | None, dim: int) -> None:
+    if matrix is None:
         return
-    good = covariance.shape[-2:] == (dim, dim)
-    require_shape("covariance", covariance, good, f"(..., d, d) with d = {dim}, as means say")
-    require_values("covariance", covariance, REAL, "every entry (finite)")
-    if not isinstance(covariance, jax.core.Tracer):
-        matrix = np.asarray(covariance, float)
-        asymmetry = np.abs(matrix - np.swapaxes(matrix, -1, -2)).max()
-        rounding = 8 * jnp.finfo(covariance.dtype).eps * np.abs(matrix).max()
+    good = matrix.shape[-2:] == (dim, dim)
+    require_shape(name, matrix, good, f"(..., d, d) with d = {dim}, as means say")
+    require_values(name, matrix, REAL, "every entry (finite)")
+    if not isinstance(matrix, jax.core.Tracer):
+        values = np.asarray(matrix, float)
+        asymmetry = np.abs(values - np.swapaxes(values, -1, -2)).max()
+        rounding = 8 * jnp.finfo(matrix.dtype).eps * np.abs(values).max()
         if asymmetry > rounding:
-            raise InvalidInput(f"covariance: must be symmetric, is off by {asymmetry:.3g}")
-        smallest = np.linalg.eigvalsh(matrix).min()
+            raise InvalidInput(f"{name}: must be symmetric, is off by {asymmetry:.3g}")
+        smallest = np.linalg.eigvalsh(values).min()
         if not smallest > 0:
             raise InvalidInput(
-                f"covariance: must be positive definite, its smallest eigenvalue is {smallest:.3g}"
+                f"{name}: must be positive definite, its smallest eigenvalue is {smallest:.3g}"
             )
 
 
-def _check_stable(mixture: "StableMixture") -> None:
+def _check_gaussian(mixture: "GaussianMixture") -> None:
+    _check_mixture(mixture)
+    _check_positive_definite("covariance", mixture.covariance, mixture.means.shape[-1])
+
+
+def _check_stable(mixture: Any) -> None:
     _check_mixture(mixture)
     require_values("alpha", mixture.alpha, STABILITY_INDEX, "the stability index")
+
+
+def _check_elliptical(mixture: "EllipticalStableMixture") -> None:
+    _check_stable(mixture)
+    _check_positive_definite("dispersion", mixture.dispersion, mixture.means.shape[-1])
+
+
+def _check_pairs(pairs: "MixedPairs") -> None:
+    coefficient, concentration = pairs.coefficient, pairs.concentration
+    if (coefficient is None) == (concentration is None):
+        raise InvalidInput("coefficient, concentration: one of them must be given, not both")
+    if coefficient is not None:
+        require_values("coefficient", coefficient, UNIT_INTERVAL, "the mixing coefficient")
+    if concentration is not None:
+        require_values("concentration", concentration, POSITIVE, "the Beta parameter")
 
 
 def _check_classifier(classifier: "LinearClassifier") -> None:
@@ -134,6 +156,64 @@ class StableMixture(NamedTuple):
     alpha: jax.Array
 
 
+@noun(_check_elliptical)
+class EllipticalStableMixture(NamedTuple):
+    """Two classes with elliptical stable noise, x | y = mean_y + scale_y * S.
+
+    S has the characteristic function exp(-(t' Sigma t)^(alpha/2)): a Gaussian of random size, whose
+    coordinates are dependent whatever Sigma. alpha = 2 is a Gaussian of covariance 2 Sigma.
+
+    Args:
+        means: class locations, (..., 2, d), in the order [negative, positive].
+        scales: class scales > 0, (..., 2), in the same order.
+        prior: P(y = +1) in (0, 1), (...).
+        alpha: stability index in (0, 2], (...).
+        dispersion: Sigma, (..., d, d), symmetric positive definite; None is identity.
+
+    Raises:
+        InvalidInput: naming the field, its value or shape, and what is allowed.
+    """
+
+    means: jax.Array
+    scales: jax.Array
+    prior: jax.Array
+    alpha: jax.Array
+    dispersion: jax.Array | None = None
+
+
+@noun(_check_pairs)
+class MixedPairs(NamedTuple):
+    """Same-class mixup, lambda x + (1 - lambda) x' for independent points x, x' of one class.
+
+    Args:
+        original: the law of the points, a mixture of one of the types above.
+        coefficient: lambda in [0, 1], (...); None if it is drawn for each pair.
+        concentration: a > 0, (...), of the law Beta(a, a) that it is drawn from, otherwise None.
+
+    Raises:
+        InvalidInput: unless one of the last two is given, and inside its domain.
+    """
+
+    original: "Mixture"
+    coefficient: jax.Array | None
+    concentration: jax.Array | None = None
+
+    @property
+    def means(self) -> jax.Array:
+        """The class means, which mixing leaves as they are."""
+        return self.original.means
+
+    @property
+    def scales(self) -> jax.Array:
+        """The class scales of the points before they are mixed."""
+        return self.original.scales
+
+    @property
+    def prior(self) -> jax.Array:
+        """P(y = +1), which mixing leaves as it is."""
+        return self.original.prior
+
+
 @noun(_check_classifier)
 class LinearClassifier(NamedTuple):
     """The rule sign(weight . x + bias); a score of exactly zero is an error for both classes.
@@ -179,7 +259,9 @@ class LpBall(NamedTuple):
     p: float
 
 
-Mixture = GaussianMixture | StableMixture
+Mixture = GaussianMixture | StableMixture | EllipticalStableMixture
+# What can be sampled and has class risks.
+Law = Mixture | MixedPairs
 Threat = L1Ball | L2Ball | LinfBall | LpBall
 
 

@@ -1,0 +1,110 @@
+"""Roots of elementwise functions inside a bracket, with derivatives of any order, implicitly.
+
+Arrays of problems are solved together: the loop ends when the last of them has converged.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+Function = Callable[..., Array]
+
+_MOST_STEPS = 128
+
+
+def bracketed_root(f: Function, low: Array, high: Array, *parameters: Array) -> Array:
+    """Returns the x between `low` and `high` at which f(x, *parameters) changes its sign.
+
+    Args:
+        f: elementwise and continuous in x; its value has the shape of x.
+        low, high: the ends of the bracket, arrays of one shape and floating dtype.
+        parameters: what else f depends on.
+
+    Returns:
+        The root to two units in the last place, where f can be evaluated that well. Without a
+        change of sign it is the end at which f is smaller. Its
+        derivative in the parameters is that of the root, to any order.
+
+    References:
+        chandrupatla1997root: inverse quadratic interpolation where it is safe, else bisection.
+
+    >>> x = bracketed_root(lambda x, a: x * x - a, jnp.zeros(1), jnp.full(1, 5.0), jnp.full(1, 9.0))
+    >>> x.tolist()
+    [3.0]
+    """
+    fixed = lax.stop_gradient((low, high, *parameters))
+    return implicit_root(f, _search(f, *fixed), *parameters)
+
+
+def implicit_root(f: Function, root: Array, *parameters: Array) -> Array:
+    """Returns `root`, a zero of f(x, *parameters) found by any means, with its derivatives.
+
+    The derivative is zero where f has no slope: there is no root there, or not one alone.
+    """
+
+    def solve_tangent(linear: Callable[[Array], Array], change: Array) -> Array:
+        slope = linear(jnp.ones_like(change))
+        regular = (slope != 0) & jnp.isfinite(slope)
+        return jnp.where(regular, change / jnp.where(regular, slope, 1), 0)
+
+    root = lax.stop_gradient(root)
+    value: Array = lax.custom_root(
+        lambda x: f(x, *parameters), root, lambda _, found: found, solve_tangent
+    )
+    return value
+
+
+def _search(f: Function, low: Array, high: Array, *parameters: Array) -> Array:
+    """Returns the root without a derivative, by Chandrupatla's method."""
+    epsilon = jnp.finfo(low.dtype).eps
+    smallest = epsilon * epsilon * jnp.maximum(jnp.abs(low), jnp.abs(high))
+
+    def spread(a: Array, b: Array, f_a: Array, f_b: Array) -> tuple[Array, Array, Array]:
+        best = jnp.where(jnp.abs(f_a) < jnp.abs(f_b), a, b)
+        tolerance = 2 * epsilon * jnp.abs(best) + smallest
+        # A zero, a nan, or no change of sign.
+        over = ~(jnp.sign(f_a) * jnp.sign(f_b) < 0)
+        return best, tolerance, over | (jnp.abs(b - a) <= tolerance)
+
+    def unfinished(state: tuple[Array, ...]) -> Array:
+        _, a, b, _, f_a, f_b, _, step = state
+        return (step < 2) | ((step < _MOST_STEPS) & ~jnp.all(spread(a, b, f_a, f_b)[2]))
+
+    def advance(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        t, a, b, c, f_a, f_b, _, step = state
+        # The ends are evaluated here too, so that f is compiled once.
+        first, second = step == 0, step == 1
+        x = jnp.where(first, a, jnp.where(second, b, a + t * (b - a)))
+        f_x = f(x, *parameters)
+        same = jnp.sign(f_x) == jnp.sign(f_a)
+        new = (x, jnp.where(same, b, a), jnp.where(same, a, b))
+        f_new = (f_x, jnp.where(same, f_b, f_a), jnp.where(same, f_a, f_b))
+        tolerance = spread(new[0], new[1], f_new[0], f_new[1])[1]
+        moved = (_next_fraction(*new, *f_new, tolerance), *new, *f_new)
+        known = jnp.where(first, f_x, f_a), jnp.where(second, f_x, f_b)
+        started = (t, a, b, c, *known, known[1])
+        done = spread(a, b, f_a, f_b)[2]
+        kept = (jnp.where(done, o, n) for o, n in zip(state, moved, strict=False))
+        return (*(jnp.where(step < 2, s, k) for s, k in zip(started, kept, strict=True)), step + 1)
+
+    half, zero = jnp.full_like(low, 0.5), jnp.zeros_like(low)
+    start: tuple[Array, ...] = (half, low, high, high, zero, zero, zero, jnp.asarray(0))
+    _, a, b, _, f_a, f_b, _, _ = lax.while_loop(unfinished, advance, start)
+    return spread(a, b, f_a, f_b)[0]
+
+
+def _next_fraction(
+    a: Array, b: Array, c: Array, f_a: Array, f_b: Array, f_c: Array, tolerance: Array
+) -> Array:
+    """Returns how far from a towards b to try next: interpolating if that is safe, else half."""
+
+    def ratio(over: Array, under: Array) -> Array:
+        return over / jnp.where(under == 0, 1, under)
+
+    xi, phi = ratio(a - b, c - b), ratio(f_a - f_b, f_c - f_b)
+    safe = (phi * phi < xi) & ((1 - phi) ** 2 < 1 - xi)
+    first = ratio(f_a, f_b - f_a) * ratio(f_c, f_b - f_c)
+    second = ratio(c - a, b - a) * ratio(f_a, f_c - f_a) * ratio(f_b, f_c - f_b)
+    margin = jnp.minimum(ratio(tolerance, 2 * jnp.abs(b - a)), 0.5)
+    return jnp.clip(jnp.where(safe, first + second, 0.5), margin, 1 - margin)
