@@ -48,7 +48,7 @@ def make(
     style.use()
     everything, chosen = figure.pictures(), figure.choose(names)
     claims = list(dict.fromkeys(claim for picture in chosen for claim in picture.claims))
-    share = level / sum(len(picture.claims) for picture in everything.values())
+    share = level / len({claim for picture in everything.values() for claim in picture.claims})
     interval.require_level(level)
     results.require_writable(out)
     for claim in claims:

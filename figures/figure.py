@@ -10,8 +10,15 @@ from matplotlib.figure import Figure
 from theory.claim import registered
 
 Draw = Callable[[Mapping[str, xr.Dataset]], Figure]
-# One module for a paper; a new one is named here.
-PAPERS = ("hu2023",)
+PAPERS = (
+    "hu2023",
+    "hu2023_heavy_tails",
+    "hu2023_parts",
+    "zhong2024",
+    "zhong2024_limits",
+    "finite_samples",
+    "lee2024",
+)
 
 
 class Picture(NamedTuple):
@@ -56,7 +63,8 @@ def choose(names: tuple[str, ...]) -> list[Picture]:
     from theory.domain import require_known
 
     known = pictures()
-    by_claim = {claim: picture for picture in known.values() for claim in picture.claims}
+    # Where several pictures draw a claim, the first one stands for it.
+    by_claim = {claim: p for p in reversed(known.values()) for claim in p.claims}
     for name in names:
         require_known("figure", name, known.keys() | by_claim.keys())
     chosen = [known.get(name) or by_claim[name] for name in names]

@@ -1,15 +1,13 @@
-"""One panel: a claim against its first axis, everything else held fixed."""
+"""One panel: a claim against one of its axes, everything else held fixed."""
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
 from figures.style import BOUND, SERIES, Series
-from theory import linear
-from theory.claim import Claim, evaluate, find
+from theory.claim import Claim, find
 
 DENSE = 121
 RELATIONS = {"==": "", "<=": "upper bound", ">=": "lower bound"}
@@ -25,43 +23,43 @@ def _dense(values: np.ndarray) -> np.ndarray:
     return space(values.min(), values.max(), DENSE)
 
 
-def simulated_quantity(claim: Claim, points: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns the closed form of what is simulated, (n, components), whatever the claim says."""
-    risks = evaluate(_simulated_risks(claim), points)
-    weights = np.stack([claim.estimand.weights(prior) for prior in claim.priors(points)])
-    return np.einsum("nkc,nc->nk", weights, risks)
+def dense_points(
+    dataset: xr.Dataset, along: str, fixed: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Returns points close enough for a curve along one axis of a sweep, the others held fixed."""
+    values = _dense(dataset[along].values)
+    return {along: values} | {name: np.full(len(values), v) for name, v in fixed.items()}
 
 
-@functools.lru_cache(maxsize=256)
-def _simulated_risks(claim: Claim) -> Callable[..., tuple]:
-    return lambda **parameters: linear.class_risks(*claim.problem(**parameters))
-
-
-def _curves(claim: Claim, values: np.ndarray, fixed: Mapping[str, float]) -> dict[str, np.ndarray]:
-    points = {claim.axes[0].name: values}
-    points |= {name: np.full(len(values), value) for name, value in fixed.items()}
+def _curves(claim: Claim, points: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     theory = claim.theory(points)
     if claim.relation == "==":
         return {"line": theory}
-    return {"line": simulated_quantity(claim, points), "bound": theory}
+    return {"line": claim.simulated(points), "bound": theory}
 
 
 def draw_panel(
-    axes: Axes, dataset: xr.Dataset, fixed: Mapping[str, float], residual: Axes | None = None
+    axes: Axes,
+    dataset: xr.Dataset,
+    fixed: Mapping[str, float],
+    residual: Axes | None = None,
+    along: str | None = None,
 ) -> None:
     """Draws closed forms as lines and the simulation as points with simultaneous intervals.
 
     Args:
         axes: where to draw.
         dataset: a judged sweep of a claim.
-        fixed: the values of all axes but the first.
+        fixed: the values of all axes but the one drawn along.
         residual: if given, simulation minus closed form is drawn there.
+        along: the axis drawn along the abscissa, the first if None.
     """
     claim = find(dataset.claim)
     selected = dataset.sel(dict(fixed))
-    x = selected[claim.axes[0].name].values
-    dense = _dense(x)
-    curves = _curves(claim, dense, fixed)
+    along = along or claim.axes[0].name
+    x = selected[along].values
+    points = dense_points(dataset, along, fixed)
+    dense, curves = points[along], _curves(claim, points)
     for k, name in enumerate(dataset["component"].values):
         look, part = SERIES[k], selected.sel(component=name)
         axes.plot(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sims import attack, sample
-from theory.problem import LinearClassifier, Mixture, Threat
+from theory.problem import Law, LinearClassifier, Threat
 
 # Trials of each class drawn at once. Part of the definition of the draws: block b of a key is
 # always the same points, so counts do not depend on how trials are cut into chunks.
@@ -25,7 +25,7 @@ class ErrorCounts(NamedTuple):
 
 
 def _block(
-    key: jax.Array, mixture: Mixture, classifier: LinearClassifier, threat: Threat | None
+    key: jax.Array, mixture: Law, classifier: LinearClassifier, threat: Threat | None
 ) -> tuple[jax.Array, jax.Array]:
     """Returns for each point of a block whether it errs and whether it is finite, (2, BLOCK)."""
     x = sample.points(mixture, key, BLOCK)
@@ -36,7 +36,7 @@ def _block(
 
 def class_errors(
     key: jax.Array,
-    mixture: Mixture,
+    mixture: Law,
     classifier: LinearClassifier,
     threat: Threat | None,
     trials: jax.Array | int,

@@ -9,7 +9,15 @@ from theory.claim import find
 from theory.claims.controls import controls
 
 # Few points and many trials: enough to see a scale that is 1 % off under Cauchy noise.
-GRIDS = {"radius": (0.5, 1.0, 2.2), "scale_ratio": (1.5,), "imbalance_ratio": (5.0,)}
+GRIDS = {
+    "radius": (0.5, 1.0, 2.2),
+    "scale_ratio": (1.5,),
+    "imbalance_ratio": (0.4, 5.0),
+    "coefficient": (0.5, 0.8),
+    "alpha": (0.7, 1.5),
+    "distance": (0.5, 2.0),
+    "stability_index": (1.0,),
+}
 TRIALS = 3_000_000
 
 

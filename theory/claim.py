@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from theory import linear
 from theory.domain import Interval, InvalidInput, require_known
-from theory.problem import LinearClassifier, Mixture, Threat
+from theory.problem import Law, LinearClassifier, Threat
 
 __all__ = [
     "CLASS_RISKS",
@@ -41,9 +42,9 @@ Relation = Literal["==", "<=", ">="]
 
 
 class Problem(NamedTuple):
-    """What is simulated: a mixture, a linear rule and a threat model (None: natural risk)."""
+    """What is simulated: a law, a linear rule and a threat model (None: natural risk)."""
 
-    mixture: Mixture
+    mixture: Law
     classifier: LinearClassifier
     threat: Threat | None = None
 
@@ -119,11 +120,12 @@ class Failure(NamedTuple):
 
     Args:
         where: the region in words.
-        region: keyword parameters -> one boolean per component of the estimand.
+        region: keyword parameters -> one boolean per component of the estimand. None: where the
+            closed form of what is simulated lies beyond the bound by more than rounding.
     """
 
     where: str
-    region: Callable[..., tuple[jax.Array, ...]]
+    region: Callable[..., tuple[jax.Array, ...]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,45 +175,99 @@ class Claim:
 
     def failing(self, points: dict[str, np.ndarray]) -> np.ndarray:
         """Returns where the published form is false at n points, booleans (n, components)."""
-        shape = (len(next(iter(points.values()))), len(self.estimand.components))
         if self.fails is None:
+            shape = (len(next(iter(points.values()))), len(self.estimand.components))
             return np.zeros(shape, bool)
-        return evaluate(self.fails.region, points).astype(bool)
+        if self.fails.region is not None:
+            return evaluate(self.fails.region, points).astype(bool)
+        beyond = self.simulated(points) - self.theory(points)
+        return (beyond if self.relation == "<=" else -beyond) > ROUNDING
+
+    def simulated(self, points: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns the closed form of what is simulated, whatever the claim says of it.
+
+        Args:
+            points: the values of each axis, (n,).
+
+        Returns:
+            float64, (n, components).
+        """
+        problems = self.problems(points)
+        with jax.enable_x64(True):
+            risks = np.stack(_in_blocks(_class_risks, problems), axis=1)
+        weights = np.stack([self.estimand.weights(prior) for prior in problems.mixture.prior])
+        return np.einsum("nkc,nc->nk", weights, risks)
+
+    def problems(self, points: dict[str, np.ndarray]) -> Problem:
+        """Returns the problems at n points: NumPy fields in float64, (n, ...)."""
+        with jax.enable_x64(True):
+            return _in_blocks(_by_name(self.problem), _columns(points))
 
     def problem_at(self, **parameters: float) -> Problem:
-        """Returns the problem at one point, its fields NumPy arrays in float64.
-
-        Evaluated point by point, so that it cannot depend on the grid around the point.
-        """
-        with jax.enable_x64(True):
-            arrays = {name: jnp.float64(value) for name, value in parameters.items()}
-            return jax.tree.map(np.asarray, _compiled(self.problem)(**arrays))
+        """Returns the problem at one point; it cannot depend on the grid around the point."""
+        points = {name: np.full(1, value, float) for name, value in parameters.items()}
+        return jax.tree.map(lambda field: field[0], self.problems(points))
 
     def priors(self, points: dict[str, np.ndarray]) -> np.ndarray:
         """Returns the class prior P(y = +1) of the problem at n points, (n,)."""
-        rows = zip(*points.values(), strict=True)
-        problems = (self.problem_at(**dict(zip(points, row, strict=True))) for row in rows)
-        return np.array([float(problem.mixture.prior) for problem in problems])
+        return np.asarray(self.problems(points).mixture.prior)
+
+
+# A function is compiled once, for blocks of this many points, whatever their number.
+BLOCK = 1024
+ROUNDING = 1e-12
 
 
 def evaluate(function: Callable[..., tuple], points: dict[str, np.ndarray]) -> np.ndarray:
     """Returns a tuple-valued function of keyword parameters at n points in float64, (n, values).
 
-    Each function is compiled once for each number of points.
+    Each function is compiled once, and each point computed on its own: its value does not depend
+    on the points around it.
     """
     with jax.enable_x64(True):
-        arrays = {name: jnp.asarray(values) for name, values in points.items()}
-        return np.stack([np.asarray(v) for v in _vectorised(function)(arrays)], axis=1)
+        return np.stack(_in_blocks(_by_name(function), _columns(points)), axis=1)
+
+
+def _columns(points: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the points, in float32 where all are so given, and in float64 otherwise."""
+    dtype = np.result_type(*points.values(), np.float32)
+    return {name: np.asarray(values, dtype) for name, values in points.items()}
+
+
+def _in_blocks(function: Callable[[Any], Any], columns: Any) -> Any:
+    """Returns function(row) for each row of columns, pytrees of arrays (n, ...)."""
+    count = len(jax.tree.leaves(columns)[0])
+    results = []
+    for start in range(0, count, BLOCK):
+        rows = np.minimum(np.arange(start, start + BLOCK), count - 1)
+        block = jax.tree.map(lambda a, rows=rows: a[rows], columns)
+        computed = _row_by_row(function, block, min(BLOCK, count - start))
+        results.append(jax.tree.map(np.asarray, computed))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _row_by_row(function: Callable[[Any], Any], block: Any, count: int) -> Any:
+    """Returns the function of the first `count` rows of a block, and zeros for the others."""
+
+    def value(row: int) -> Any:
+        return function(jax.tree.map(lambda column: column[row], block))
+
+    def fill(row: int, filled: Any) -> Any:
+        return jax.tree.map(lambda old, new: old.at[row].set(new), filled, value(row))
+
+    shapes = jax.eval_shape(value, 0)
+    empty = jax.tree.map(lambda s: jnp.zeros((BLOCK, *s.shape), s.dtype), shapes)
+    return jax.lax.fori_loop(0, count, fill, empty)
 
 
 @functools.lru_cache(maxsize=512)
-def _vectorised(function: Callable[..., tuple]) -> Callable[[dict[str, jax.Array]], tuple]:
-    return jax.jit(jax.vmap(lambda parameters: tuple(function(**parameters))))
+def _by_name(function: Callable[..., Any]) -> Callable[[dict[str, jax.Array]], Any]:
+    return lambda parameters: function(**parameters)
 
 
-@functools.lru_cache(maxsize=512)
-def _compiled(problem: Callable[..., Problem]) -> Callable[..., Problem]:
-    return jax.jit(problem)
+def _class_risks(problem: Problem) -> linear.ClassRisks:
+    return linear.class_risks(*problem)
 
 
 _REGISTRY: dict[str, Claim] = {}

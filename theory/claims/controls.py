@@ -7,13 +7,16 @@ the same counts as the claims they distort.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from theory import linear
 from theory.claim import Claim, Problem, find
-from theory.problem import GaussianMixture, L1Ball, LinfBall, Mixture
+from theory.claims.lee2024 import RADIUS
+from theory.distance import class_errors
+from theory.problem import GaussianMixture, L1Ball, LinfBall, MixedPairs, Mixture
 
 
 class Control(NamedTuple):
@@ -38,14 +41,14 @@ def _wrong_norm(problem: Problem) -> Problem:
 
 def _wrong_law(problem: Problem) -> Problem:
     """The neighbouring law: N(0, 2) for N(0, 1), and a stability index 0.05 too high."""
-    mixture: Mixture = problem.mixture
+    mixture: Any = problem.mixture
     if isinstance(mixture, GaussianMixture):
         return problem._replace(mixture=mixture._replace(scales=mixture.scales * 2**0.5))
     return problem._replace(mixture=mixture._replace(alpha=mixture.alpha + 0.05))
 
 
 def _scale_off(problem: Problem) -> Problem:
-    mixture = problem.mixture
+    mixture: Any = problem.mixture
     return problem._replace(mixture=mixture._replace(scales=mixture.scales * 1.01))
 
 
@@ -65,6 +68,12 @@ PLANTS: tuple[tuple[str, Callable[[Problem], Problem], Callable[..., tuple]], ..
     ("scale 1 % off", _scale_off, lambda problem: linear.class_risks(*problem)),
     ("swapped classes", _same, _swapped),
 )
+STABLE = ("cauchy-robust-risk-linf", "holtsmark-robust-risk-l2")
+FAILING = (
+    "robustness-costs-every-class-l2",
+    "mixup-shrinks-disparity-rare-narrow-class",
+    "distance-lowers-every-error",
+)
 EQUALITIES = ("gaussian-robust-risk-l2", "cauchy-robust-risk-linf", "holtsmark-robust-risk-l2")
 
 
@@ -81,6 +90,109 @@ def _multiplied(claim: Claim, factor: float) -> Claim:
     )
 
 
+def _mixed(claim: Claim, law: Callable[[MixedPairs], Mixture]) -> Claim:
+    """The claim with another law for the mixed pairs."""
+
+    def predict(**parameters: jax.Array) -> tuple[jax.Array, ...]:
+        problem = claim.problem(**parameters)
+        assert isinstance(problem.mixture, MixedPairs)
+        return linear.class_risks(law(problem.mixture), problem.classifier, problem.threat)
+
+    return dataclasses.replace(claim, predict=predict)
+
+
+def _two_norm(pairs: MixedPairs) -> Mixture:
+    weight = jnp.asarray(pairs.coefficient)
+    factor = jnp.sqrt(weight**2 + (1 - weight) ** 2)
+    return pairs.original._replace(scales=factor * pairs.original.scales)
+
+
+def _with_scales_swapped(problem: Problem) -> Problem:
+    """The same rule and pairs of the classes with each other's scale."""
+    mixture: Any = problem.mixture
+    if isinstance(mixture, MixedPairs):
+        original: Any = _with_scales_swapped(problem._replace(mixture=mixture.original)).mixture
+        return problem._replace(mixture=mixture._replace(original=original))
+    return problem._replace(mixture=mixture._replace(scales=mixture.scales[::-1]))
+
+
+def _mixup_controls() -> dict[str, tuple[Control, ...]]:
+    gaussian, stable = find("mixup-law-gaussian"), find("mixup-law-stable")
+    trained = find("mixup-trained-risks-robust")
+    unmixed = dataclasses.replace(
+        trained, predict=lambda coefficient, **p: trained.predict(coefficient=0 * coefficient, **p)
+    )
+    missing = "variance without the cross term"
+    return {
+        gaussian.name: (
+            Control(missing, _mixed(gaussian, lambda pairs: pairs.original)),
+            _scales_swapped(gaussian),
+        ),
+        trained.name: (Control(missing, unmixed), _scales_swapped(trained)),
+        stable.name: (Control("2-norm for the alpha-norm", _mixed(stable, _two_norm)),),
+    }
+
+
+def _scales_swapped(claim: Claim) -> Control:
+    return Control(
+        "class scales swapped",
+        _distorted(claim, _with_scales_swapped, lambda problem: linear.class_risks(*problem)),
+    )
+
+
+def _in_two_norm(problem: Problem) -> Problem:
+    """Noise scaled by ||w||_2 where the scale of a stable projection is ||w||_alpha."""
+    mixture: Any = problem.mixture
+    factor = jnp.linalg.norm(problem.classifier.weight) / linear.projection_scale(
+        mixture, problem.classifier.weight
+    )
+    return problem._replace(mixture=mixture._replace(scales=factor * mixture.scales))
+
+
+def _optimum_controls() -> dict[str, tuple[Control, ...]]:
+    """The intercept of the optimal rule, turned over in two ways."""
+    claim = find("stable-optimal-risks-linf")
+
+    def inverted(imbalance_ratio: jax.Array, **p: jax.Array) -> tuple[jax.Array, ...]:
+        return claim.predict(imbalance_ratio=1 / imbalance_ratio, **p)
+
+    def turned(**parameters: jax.Array) -> tuple[jax.Array, ...]:
+        problem = claim.problem(**parameters)
+        rule = problem.classifier
+        return linear.class_risks(problem.mixture, rule._replace(bias=-rule.bias), problem.threat)
+
+    return {
+        claim.name: (
+            Control("R inverted", dataclasses.replace(claim, predict=inverted)),
+            Control("intercept of the wrong sign", dataclasses.replace(claim, predict=turned)),
+        )
+    }
+
+
+def _distance_controls() -> dict[str, tuple[Control, ...]]:
+    """Class errors at a distance: the attack moves both classes, and the wide one is weighted."""
+    errors, fair = find("distance-class-errors"), find("fair-loss-weight")
+
+    def one_sided(distance: jax.Array, scale_ratio: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(errors.predict(distance=distance + RADIUS, scale_ratio=scale_ratio))
+
+    def swapped(distance: jax.Array, scale_ratio: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(class_errors(distance, scale_ratio, scale_ratio))
+
+    return {
+        errors.name: (
+            Control("half of twice the radius", dataclasses.replace(errors, predict=one_sided)),
+        ),
+        fair.name: (Control("weights swapped", dataclasses.replace(fair, predict=swapped)),),
+    }
+
+
+def _everywhere(name: str) -> tuple[str, tuple[Control, ...]]:
+    """The published form of a claim, without the region where it fails."""
+    wrong = dataclasses.replace(find(name), fails=None)
+    return name, (Control("published form claimed everywhere", wrong),)
+
+
 @functools.cache
 def controls() -> dict[str, tuple[Control, ...]]:
     """Returns, for the name of each distorted claim, what is planted in it."""
@@ -88,14 +200,18 @@ def controls() -> dict[str, tuple[Control, ...]]:
         name: tuple(Control(error, _distorted(find(name), how, law)) for error, how, law in PLANTS)
         for name in EQUALITIES
     }
+    for name in STABLE:
+        wrong = _distorted(find(name), _in_two_norm, lambda problem: linear.class_risks(*problem))
+        planted[name] += (Control("2-norm for the alpha-norm", wrong),)
     direction, bound = find("robust-optimal-direction-linf"), find("robust-risk-bound-l2")
-    published = find("robustness-costs-every-class-l2")
-    return planted | {
-        direction.name: (Control("least risk 5 % high", _multiplied(direction, 1.05)),),
-        bound.name: (Control("bound 10 % low", _multiplied(bound, 0.9)),),
-        published.name: (
-            Control(
-                "published form claimed everywhere", dataclasses.replace(published, fails=None)
-            ),
-        ),
-    }
+    return (
+        planted
+        | {
+            direction.name: (Control("least risk 5 % high", _multiplied(direction, 1.05)),),
+            bound.name: (Control("bound 10 % low", _multiplied(bound, 0.9)),),
+        }
+        | _optimum_controls()
+        | _mixup_controls()
+        | _distance_controls()
+        | dict(map(_everywhere, FAILING))
+    )
