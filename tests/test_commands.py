@@ -10,6 +10,7 @@ import sims.__main__ as sims_command
 import theory.__main__ as theory_command
 from sims import results
 from sims.command import run
+from theory.claim import registered
 
 SMALL = ["--grid", "radius=0,1", "scale_ratio=1.5", "--trials", "2000"]
 NAME = "gaussian-robust-risk-l2"
@@ -127,6 +128,10 @@ def test_theory_lists_describes_and_cites(monkeypatch, capsys):
     _, out, _ = _call(monkeypatch, capsys, "theory")
     assert "cauchy-robust-risk-linf\n    hu2023accuracydisparity, T15" in out
     assert "published form fails: the majority class gains" in out
+    _, out, _ = _call(monkeypatch, capsys, "theory", "--ledger")
+    claims = registered().values()
+    assert out.count("FAILS  ") == out.count("where: ") == sum(bool(c.fails) for c in claims)
+    assert all(f"{'FAILS' if c.fails else 'holds'}  {c.name}" in out for c in claims)
     _, out, _ = _call(monkeypatch, capsys, "theory", NAME)
     assert "axis radius: perturbation radius" in out
     _, out, _ = _call(monkeypatch, capsys, "theory", NAME, "--bibtex")

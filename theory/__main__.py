@@ -11,11 +11,18 @@ if TYPE_CHECKING:
     from theory.claim import Claim
 
 
-def describe(names: tyro.conf.Positional[tuple[str, ...]] = (), /, *, bibtex: bool = False) -> None:
+def describe(
+    names: tyro.conf.Positional[tuple[str, ...]] = (),
+    /,
+    *,
+    ledger: bool = False,
+    bibtex: bool = False,
+) -> None:
     """List the claims: source, where each holds and where it fails.
 
     Args:
-        names: claims to describe in full; a line each for all of them if none is named
+        names: claims to describe in full; a few lines each for all of them if none is named
+        ledger: a line for each claim, by source: does its published form hold everywhere?
         bibtex: print the BibTeX entries of their sources instead
     """
     from theory import claim as registry
@@ -26,6 +33,8 @@ def describe(names: tyro.conf.Positional[tuple[str, ...]] = (), /, *, bibtex: bo
         if bibtex:
             keys = dict.fromkeys(claim.source.key for claim in claims)
             print("\n\n".join(registry.bibtex(key) for key in keys))
+        elif ledger:
+            print("\n".join(_ledger(claims)))
         elif names:
             print("\n\n".join(map(_in_full, claims)))
         else:
@@ -37,6 +46,20 @@ def describe(names: tyro.conf.Positional[tuple[str, ...]] = (), /, *, bibtex: bo
 
 def _where(claim: Claim) -> str:
     return ", ".join(f"{axis.name} in {axis.domain}" for axis in claim.axes)
+
+
+def _ledger(claims: list[Claim]) -> list[str]:
+    """Returns a line for each claim, under its source; what fails is said below it."""
+    width = max(len(claim.name) for claim in claims)
+    lines = []
+    for key in dict.fromkeys(claim.source.key for claim in claims):
+        lines.append(key)
+        for claim in (c for c in claims if c.source.key == key):
+            holds = "FAILS" if claim.fails else "holds"
+            lines.append(f"  {holds}  {claim.name:{width}}  {claim.source.result}")
+            if claim.fails:
+                lines.append(f"         where: {claim.fails.where}")
+    return lines
 
 
 def _in_short(claim: Claim) -> str:

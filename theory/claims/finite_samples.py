@@ -124,7 +124,7 @@ def fitted_means() -> Claim:
         statement="With probability at least 99 % over the training sample, the robust-optimal "
         "rule of the sample means exceeds the least robust risk by at most 100 times the mean "
         "excess v (d - 1) / kappa + ..., of order d / n (Markov's inequality).",
-        source=Source("zhong2024", "T28 (new; not in the paper)"),
+        source=Source("boucheron2013concentration", "Markov's inequality; T28 (new)"),
         axes=(_count_axis(256, 8192, MOST), SAMPLE),
         problem=problem,
         predict=predict,
