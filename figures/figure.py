@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from theory.claim import registered
 
 Draw = Callable[[Mapping[str, xr.Dataset]], Figure]
+# One module for a paper or a subject; a new one is named here.
 PAPERS = (
     "hu2023",
     "hu2023_heavy_tails",
@@ -18,6 +19,7 @@ PAPERS = (
     "zhong2024_limits",
     "finite_samples",
     "lee2024",
+    "moayeri2022",
 )
 
 

@@ -14,7 +14,9 @@ import jax.numpy as jnp
 
 from theory import linear
 from theory.claim import Claim, Problem, find
+from theory.claims import moayeri2022
 from theory.claims.lee2024 import RADIUS
+from theory.claims.settings import L2
 from theory.distance import class_errors
 from theory.problem import GaussianMixture, L1Ball, LinfBall, MixedPairs, Mixture
 
@@ -187,6 +189,14 @@ def _distance_controls() -> dict[str, tuple[Control, ...]]:
     }
 
 
+def _spurious_controls() -> dict[str, tuple[Control, ...]]:
+    """The correlation of label and attribute with the wrong sign: the other group's risk."""
+    claim = find("spurious-conflicting-natural-risk-l2")
+    other = moayeri2022.trained_risk(L2, "aligned", attacked=False)
+    wrong = dataclasses.replace(claim, predict=other.predict)
+    return {claim.name: (Control("correlation of the wrong sign", wrong),)}
+
+
 def _everywhere(name: str) -> tuple[str, tuple[Control, ...]]:
     """The published form of a claim, without the region where it fails."""
     wrong = dataclasses.replace(find(name), fails=None)
@@ -213,5 +223,6 @@ def controls() -> dict[str, tuple[Control, ...]]:
         | _optimum_controls()
         | _mixup_controls()
         | _distance_controls()
+        | _spurious_controls()
         | dict(map(_everywhere, FAILING))
     )
