@@ -1,13 +1,14 @@
 """Random regressions under attack, and their risk and its minimum by direct search."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy import optimize
 
 from theory.problem import L1Ball, L2Ball, LinfBall
-from theory.regression import (
-    Regression,
-)
+from theory.regression import Regression, zero_radius
+from theory.regression_fit import fit
 
 BALLS = {1.0: L1Ball, 2.0: L2Ball, np.inf: LinfBall}
 ORDERS = pytest.mark.parametrize("p", sorted(BALLS))
@@ -93,3 +94,11 @@ def minimum(problem, radius, p, starts):
         )
         best = min(best, risk(problem, found.x[:d], radius, p))
     return best
+
+
+@functools.cache
+def small_fits(p):
+    """Twelve problems, their radii, and their fits."""
+    problem, share = random_problems(1, 12, 3)
+    radius = share * np.asarray(zero_radius(problem, BALLS[p](0.0)))
+    return as_numpy(problem), radius, fit(problem, BALLS[p](radius))

@@ -1,7 +1,5 @@
 """Regression under attack against quadrature, direct minimisation and dual points of its own."""
 
-import functools
-
 import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
@@ -18,6 +16,7 @@ from regression_problems import (
     one_of,
     random_problems,
     risk,
+    small_fits,
 )
 from scipy import optimize
 
@@ -70,13 +69,6 @@ def test_a_thousand_fits_certify_themselves(p):
         one, w = one_of(problem, i), np.asarray(found.weight[i])
         assert float(found.risk[i]) == pytest.approx(risk(one, w, radius[i], p), rel=1e-13)
         assert dual_value(one, w, radius[i], p) == pytest.approx(float(found.risk[i]), rel=1e-5)
-
-
-@functools.cache
-def small_fits(p):
-    problem, share = random_problems(1, 12, 3)
-    radius = share * np.asarray(zero_radius(problem, BALLS[p](0.0)))
-    return as_numpy(problem), radius, fit(problem, BALLS[p](radius))
 
 
 @ORDERS

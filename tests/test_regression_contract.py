@@ -4,7 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from regression_problems import BALLS, ORDERS, C, as_numpy, minimum, one_of, random_problems
+from regression_problems import (
+    BALLS,
+    ORDERS,
+    C,
+    as_numpy,
+    minimum,
+    one_of,
+    random_problems,
+    small_fits,
+)
 
 from theory.domain import InvalidInput
 from theory.problem import L2Ball, LinfBall, LpBall

@@ -52,17 +52,19 @@ def direction(
         single = (reduced == 0) & (alpha == 1)
         found = jnp.where(single, _aligned(sizes, alpha), share ** (p - 1))
         weight = lax.cond(exact, lambda: found, lambda: _searched(sizes, reduced, alpha, p))
-    length = power_norm(*lax.stop_gradient((residual, _conjugate(alpha))))
+    length = _dual_length(*lax.stop_gradient((residual, alpha)))
     bounded = inside & ((alpha >= 1) | (p == jnp.inf))
     bound = jnp.where(bounded, top * length, jnp.nan)
     weight = jnp.where(jnp.isnan(alpha), jnp.nan, weight)
     return jnp.where(delta < 0, -weight, weight) * top, bound, exact
 
 
-def _conjugate(alpha: Array) -> Array:
-    """Returns the order of the norm dual to ||.||_alpha; for alpha <= 1 that of ||.||_1."""
-    above = jnp.where(alpha > 1, alpha - 1, 1)
-    return jnp.where(alpha > 1, alpha / above, jnp.inf)
+def _dual_length(residual: Array, alpha: Array) -> Array:
+    """Returns the norm of the residual dual to ||.||_alpha; for alpha <= 1 that to ||.||_1."""
+    above = alpha > 1
+    # An infinite order must not reach a power: 1^inf is nan on some processors.
+    order = alpha / jnp.where(above, alpha - 1, 1)
+    return jnp.where(above, power_norm(residual, order), jnp.max(residual))
 
 
 def _aligned(residual: Array, alpha: Array) -> Array:
@@ -75,10 +77,11 @@ def _aligned(residual: Array, alpha: Array) -> Array:
     share = residual / jnp.where(largest > 0, largest, 1)
     exponent = 1 / jnp.where(alpha > 1, alpha - 1, 1)
     spread = jnp.where(share > 0, jnp.where(share > 0, share, 1) ** exponent, 0)
-    # Not by equality: compiled code may round the residual differently at either place.
-    near = 1 - 4 * jnp.finfo(residual.dtype).eps
-    tied = (residual >= near * largest).astype(residual.dtype)
     single = jax.nn.one_hot(jnp.argmax(residual), len(residual), dtype=residual.dtype)
+    # Not by equality, nor relative to the largest: a residual is a difference of sizes of at most
+    # one, which compiled code may round differently at either place.
+    near = (share > 0) & (residual >= largest - 4 * jnp.finfo(residual.dtype).eps)
+    tied = jnp.maximum(near.astype(residual.dtype), single)
     return jnp.where(alpha > 1, spread, jnp.where(alpha == 1, tied, single)) * largest
 
 
