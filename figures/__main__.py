@@ -80,6 +80,7 @@ def _save(picture: Picture, datasets: dict[str, xr.Dataset], out: pathlib.Path) 
 
     drawn = picture.draw(datasets)
     drawn.savefig(out / f"{picture.name}.png")
+    drawn.set_layout_engine("none")  # The places found for the first file serve the second.
     # Without a date the same data give the same file.
     drawn.savefig(out / f"{picture.name}.pdf", metadata={"CreationDate": None})
     plt.close(drawn)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from sims.estimate import BLOCK
-from theory.claim import Claim, Problem
+from theory.claim import Claim
 from theory.problem import InvalidInput
 
 CHUNK = 32 * BLOCK
@@ -68,10 +68,6 @@ class Plan(NamedTuple):
     def mine(self) -> np.ndarray:
         """The indices of the points that this shard counts."""
         return np.arange(int(np.prod(self.shape)))[self.shard.number - 1 :: self.shard.total]
-
-    def problem(self, point: int) -> Problem:
-        """Returns the problem at a point, in float64."""
-        return self.claim.problem_at(**{n: float(v[point]) for n, v in self.points.items()})
 
     def key(self, point: int) -> jax.Array:
         """Returns the key of a point: of the seed and of what the point is, not where it stands."""

@@ -70,12 +70,22 @@ def sweep(
         results.require_writable(path.parent)
     dataset = results.empty(plan) if path is None else results.resume(path, plan)
     devices = devices or jax.local_devices()
+    # The simulator runs in float32 whatever the session's default, so the same bits come out.
+    problems = jax.tree.map(np.float32, claim.problems(plan.points))
+    judged = None
     while (pending := _pending(plan, dataset, level)).size:
-        _count_chunk(plan, dataset, pending, devices)
-        if path is not None:
-            results.save(verdict.judge(dataset, claim, level), path)
+        _count_chunk(plan, problems, dataset, pending, devices)
+        judged = _judge(dataset, claim, level, path)
         if progress is not None:
             progress(_share_done(plan, dataset, level))
+    # A file that was complete may have been judged at another level.
+    return _judge(dataset, claim, level, path) if judged is None else judged
+
+
+def _judge(
+    dataset: xr.Dataset, claim: Claim, level: float, path: pathlib.Path | None
+) -> xr.Dataset:
+    """Returns the dataset with its verdicts, saved if there is a file to save it to."""
     judged = verdict.judge(dataset, claim, level)
     if path is not None:
         results.save(judged, path)
@@ -83,16 +93,19 @@ def sweep(
 
 
 def _count_chunk(
-    plan: Plan, dataset: xr.Dataset, pending: np.ndarray, devices: Sequence[jax.Device]
+    plan: Plan,
+    problems: Problem,
+    dataset: xr.Dataset,
+    pending: np.ndarray,
+    devices: Sequence[jax.Device],
 ) -> None:
     """Adds one chunk of trials at each pending point to the counts of the dataset."""
     flat = {name: dataset[name].values.reshape(-1, 2) for name in results.COUNTS}
     done = flat["trials"][:, 0]
     # All points are dispatched before the first is fetched, so that devices work side by side.
-    # The simulator runs in float32 whatever the session's default, so the same bits come out.
     with jax.enable_x64(False):
         counts = [
-            _dispatch(plan, point, int(done[point]), devices[place % len(devices)])
+            _dispatch(plan, problems, point, int(done[point]), devices[place % len(devices)])
             for place, point in enumerate(pending)
         ]
         for point, (size, count) in zip(pending, counts, strict=True):
@@ -102,10 +115,10 @@ def _count_chunk(
 
 
 def _dispatch(
-    plan: Plan, point: int, done: int, device: jax.Device
+    plan: Plan, problems: Problem, point: int, done: int, device: jax.Device
 ) -> tuple[int, estimate.ErrorCounts]:
     size = plan.chunk if plan.until is not None else min(plan.chunk, plan.trials - done)
-    problem = jax.tree.map(np.float32, plan.problem(point))
+    problem = jax.tree.map(lambda field: field[point], problems)
     blocks = np.uint32(done // estimate.BLOCK)
     arguments: Any = (plan.key(point), problem, np.int32(size), blocks)
     return size, count(*jax.device_put(arguments, device))

@@ -32,7 +32,6 @@ __all__ = [
     "Problem",
     "Source",
     "bibtex",
-    "evaluate",
     "find",
     "register",
     "registered",
@@ -171,7 +170,7 @@ class Claim:
         Args:
             points: the values of each axis, (n,).
         """
-        return evaluate(self.predict, points)
+        return _said(self, points).theory
 
     def failing(self, points: dict[str, np.ndarray]) -> np.ndarray:
         """Returns where the published form is false at n points, booleans (n, components)."""
@@ -179,7 +178,7 @@ class Claim:
             shape = (len(next(iter(points.values()))), len(self.estimand.components))
             return np.zeros(shape, bool)
         if self.fails.region is not None:
-            return evaluate(self.fails.region, points).astype(bool)
+            return _said(self, points).failing.astype(bool)
         beyond = self.simulated(points) - self.theory(points)
         return (beyond if self.relation == "<=" else -beyond) > ROUNDING
 
@@ -200,13 +199,7 @@ class Claim:
 
     def problems(self, points: dict[str, np.ndarray]) -> Problem:
         """Returns the problems at n points: NumPy fields in float64, (n, ...)."""
-        with jax.enable_x64(True):
-            return _in_blocks(_by_name(self.problem), _columns(points))
-
-    def problem_at(self, **parameters: float) -> Problem:
-        """Returns the problem at one point; it cannot depend on the grid around the point."""
-        points = {name: np.full(1, value, float) for name, value in parameters.items()}
-        return jax.tree.map(lambda field: field[0], self.problems(points))
+        return _said(self, points).problems
 
     def priors(self, points: dict[str, np.ndarray]) -> np.ndarray:
         """Returns the class prior P(y = +1) of the problem at n points, (n,)."""
@@ -218,20 +211,48 @@ BLOCK = 1024
 ROUNDING = 1e-12
 
 
-def evaluate(function: Callable[..., tuple], points: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns a tuple-valued function of keyword parameters at n points in float64, (n, values).
+class _Said(NamedTuple):
+    """All that a claim says of some points: arrays (n, ...), read-only because they are shared."""
 
-    Each function is compiled once, and each point computed on its own: its value does not depend
-    on the points around it.
+    theory: Any
+    problems: Any
+    failing: Any
+
+
+def _said(claim: Claim, points: dict[str, np.ndarray]) -> _Said:
+    """Returns what a claim says at n points in float64.
+
+    Closed form and problem share most of their work, so they are compiled as one function, once;
+    each point is computed on its own: what is said of it does not depend on the points around it.
     """
-    with jax.enable_x64(True):
-        return np.stack(_in_blocks(_by_name(function), _columns(points)), axis=1)
-
-
-def _columns(points: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the points, in float32 where all are so given, and in float64 otherwise."""
+    # In float32 only if all are so given.
     dtype = np.result_type(*points.values(), np.float32)
-    return {name: np.asarray(values, dtype) for name, values in points.items()}
+    columns = {name: np.asarray(values, dtype) for name, values in points.items()}
+    return _remembered(claim, dtype, tuple((n, values.tobytes()) for n, values in columns.items()))
+
+
+@functools.lru_cache(maxsize=256)
+def _remembered(claim: Claim, dtype: np.dtype, columns: tuple[tuple[str, bytes], ...]) -> _Said:
+    with jax.enable_x64(True):
+        said = _in_blocks(_sentence(claim), {n: np.frombuffer(v, dtype) for n, v in columns})
+    said = said._replace(
+        theory=np.stack(said.theory, axis=1),
+        failing=np.stack(said.failing, axis=1) if said.failing else None,
+    )
+    for array in jax.tree.leaves(said):
+        array.flags.writeable = False
+    return said
+
+
+@functools.lru_cache(maxsize=256)
+def _sentence(claim: Claim) -> Callable[[dict[str, jax.Array]], _Said]:
+    region = claim.fails.region if claim.fails else None
+
+    def say(parameters: dict[str, jax.Array]) -> _Said:
+        failing = () if region is None else region(**parameters)
+        return _Said(claim.predict(**parameters), claim.problem(**parameters), failing)
+
+    return say
 
 
 def _in_blocks(function: Callable[[Any], Any], columns: Any) -> Any:
@@ -246,7 +267,10 @@ def _in_blocks(function: Callable[[Any], Any], columns: Any) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+# Rows are few and functions long: what counts is the time to compile.
+@functools.partial(
+    jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0}
+)
 def _row_by_row(function: Callable[[Any], Any], block: Any, count: int) -> Any:
     """Returns the function of the first `count` rows of a block, and zeros for the others."""
 
@@ -259,11 +283,6 @@ def _row_by_row(function: Callable[[Any], Any], block: Any, count: int) -> Any:
     shapes = jax.eval_shape(value, 0)
     empty = jax.tree.map(lambda s: jnp.zeros((BLOCK, *s.shape), s.dtype), shapes)
     return jax.lax.fori_loop(0, count, fill, empty)
-
-
-@functools.lru_cache(maxsize=512)
-def _by_name(function: Callable[..., Any]) -> Callable[[dict[str, jax.Array]], Any]:
-    return lambda parameters: function(**parameters)
 
 
 def _class_risks(problem: Problem) -> linear.ClassRisks:

@@ -46,7 +46,10 @@ def _mixture(distance: jax.Array, scale_ratio: jax.Array, weight: jax.Array) -> 
 
 def _trained(distance: jax.Array, scale_ratio: jax.Array, weight: jax.Array) -> Problem:
     """Returns the rule of least weighted robust risk, its loss weights apart from the prior."""
-    mixture, threat = _mixture(distance, scale_ratio, weight), L2Ball(jnp.asarray(RADIUS))
+    mixture, threat = (
+        _mixture(distance, scale_ratio, weight),
+        L2Ball(jnp.asarray(RADIUS, distance.dtype)),
+    )
     rule = optimal_classifier(mixture, threat)
     return Problem(mixture._replace(prior=EVEN), rule, threat)
 

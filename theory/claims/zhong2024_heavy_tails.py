@@ -163,9 +163,11 @@ def heavier_than_cauchy() -> Claim:
         # For alpha <= 1 the best direction is the coordinate in which the classes differ most.
         weight = jnp.zeros_like(means(alpha)[0]).at[0].set(1)
         intercept = _intercept(margin, SPREAD, ratio, alpha, _factor(coefficient, alpha))
-        centres = means(alpha) * ((margin + radius) / HALF_GAP[0])
+        centres = means(alpha) * ((margin + radius) / float(HALF_GAP[0]))
         scales = jnp.asarray([1.0, SPREAD], alpha.dtype)
-        classes = StableMixture(centres, scales, prior_of_ratio(jnp.asarray(ratio)), alpha)
+        classes = StableMixture(
+            centres, scales, prior_of_ratio(jnp.asarray(ratio, alpha.dtype)), alpha
+        )
         return Problem(
             classes, LinearClassifier(weight, intercept), LINF.ball(jnp.full_like(alpha, radius))
         )
@@ -215,7 +217,7 @@ def lighter_than_cauchy() -> Claim:
         classes = StableMixture(
             means(margin) * (margin / jnp.sum(weight * half_gap)),
             jnp.ones(2, margin.dtype),
-            prior_of_ratio(jnp.asarray(ratio)),
+            prior_of_ratio(jnp.asarray(ratio, alpha.dtype)),
             alpha,
         )
         intercept = _intercept(margin, 1.0, ratio, alpha, _factor(coefficient, alpha))
