@@ -78,25 +78,30 @@ def least_risk(delta, scales, prior, radius, p, alpha=2.0, matrix=None, gaussian
         # |w| would overstate the scale, which helps where the margin is negative.
         for i, gap in enumerate(delta):
             bounds[d + i if gap >= 0 else i] = (0, 0)
-    options = {"maxiter": 3000, "maxfun": 6000, "ftol": 1e-17, "gtol": 1e-13, "maxcor": 30}
 
     def value(x):
         arguments = (x.reshape(3, d), delta, scales, prior, radius, alpha, matrix)
         risk, gradient = _risk(*arguments, p=float(p), gaussian=gaussian)
         return float(risk), np.asarray(gradient, float).ravel()
 
-    largest = np.abs(delta) > np.abs(delta).max() * 0.99
+    def descend(begin, **options):
+        return optimize.minimize(
+            value, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+        )
+
+    largest, rough = np.abs(delta) > np.abs(delta).max() * 0.99, []
     for start in (np.sign(delta), delta, delta * largest, *starts):
         unit = start / np.abs(start).max()
         for bias in (0.0, np.sign(prior - 0.5) * np.abs(delta).max()):
             begin = np.concatenate([np.maximum(unit, 0), np.maximum(-unit, 0), np.zeros(d)])
             begin[2 * d] = bias
-            for _ in range(3):  # afresh from where it stopped: its memory is of the start
-                result = optimize.minimize(
-                    value, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options
-                )
-                begin = result.x
-            found.append(result.fun)
+            rough.append(descend(begin, maxiter=300, ftol=1e-13, maxcor=20))
+    # The best of the rough searches go on, afresh from where they stopped: their memory is of the
+    # way that led there.
+    for result in sorted(rough, key=lambda result: result.fun)[:3]:
+        for _ in range(3):
+            result = descend(result.x, maxiter=3000, maxfun=6000, ftol=1e-17, gtol=1e-13, maxcor=30)
+        found.append(result.fun)
     return min(found)
 
 
