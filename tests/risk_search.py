@@ -96,13 +96,24 @@ def least_risk(delta, scales, prior, radius, p, alpha=2.0, matrix=None, gaussian
             begin = np.concatenate([np.maximum(unit, 0), np.maximum(-unit, 0), np.zeros(d)])
             begin[2 * d] = bias
             rough.append(descend(begin, maxiter=300, ftol=1e-13, maxcor=20))
+
     # The best of the rough searches go on, afresh from where they stopped: their memory is of the
-    # way that led there.
-    for result in sorted(rough, key=lambda result: result.fun)[:3]:
+    # way that led there. Shaken a little, the best of all may leave a kink at which it was stuck.
+    def polish(result):
         for _ in range(3):
             result = descend(result.x, maxiter=3000, maxfun=6000, ftol=1e-17, gtol=1e-13, maxcor=30)
-        found.append(result.fun)
-    return min(found)
+        return result
+
+    best = min(map(polish, sorted(rough, key=_value)[:3]), key=_value)
+    shaking = np.random.default_rng(0)
+    for size in (0.1, 0.01, 0.001):
+        shaken = best.x * np.exp(size * shaking.normal(size=3 * d))
+        best = min(best, polish(descend(shaken, maxiter=300)), key=_value)
+    return min(*found, best.fun)
+
+
+def _value(result):
+    return result.fun
 
 
 def random_problem(rng, law, p, d):
