@@ -20,6 +20,7 @@ PAPERS = (
     "finite_samples",
     "lee2024",
     "moayeri2022",
+    "moayeri2022_regression",
 )
 
 

@@ -1,65 +1,34 @@
 """Figures of Moayeri, Banihashem and Feizi (NeurIPS 2022)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
-import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.figure import picture
 from figures.panel import draw_panel
-from figures.style import SERIES
 from figures.zhong2024 import legend_above
-from theory.problem import L1Ball, L2Ball, LinfBall, Threat
-from theory.regression import Regression, zero_radius
-from theory.regression_fit import natural_radius
-from theory.regression_pair import pair_fit
 
 NORMS = {"l1": "$\\ell_1$", "l2": "$\\ell_2$", "linf": "$\\ell_\\infty$"}
-BALLS: dict[str, Callable[..., Threat]] = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}
 CONFLICTING = tuple(f"spurious-conflicting-natural-risk-{norm}" for norm in NORMS)
 ALIGNED = tuple(f"spurious-aligned-robust-risk-{norm}" for norm in NORMS)
 HARM = tuple(f"robustness-costs-conflicting-group-{norm}" for norm in ("l2", "linf"))
-# Variances 1 and 4 and a correlation of 0.75: |corr| sd_S / sd_C = 1.5.
-COVARIANCE = [[1.0, 1.5], [1.5, 4.0]]
-
-
-def draw_weights(axes: Axes, norm: str) -> None:
-    """Draws the noiseless optimal weights of a pair against the radius, and both thresholds."""
-    with jax.enable_x64(True):
-        problem = Regression(*(jnp.asarray(v) for v in ([1.0, 0.0], COVARIANCE, 0.0)))
-        ball = BALLS[norm]
-        first, last = (float(f(problem, ball(0.0))) for f in (natural_radius, zero_radius))
-        radius = np.linspace(0, 1.08 * last, 241)
-        weights = np.asarray(pair_fit(problem, ball(jnp.asarray(radius))))
-    for name, look, values in zip(("core", "spurious"), SERIES, weights.T, strict=False):
-        axes.plot(radius, values, look.line, color=look.colour, label=f"{name} weight, theory")
-    for place, name in ((first, "$\\epsilon_1$"), (last, "$\\epsilon_0$")):
-        axes.axvline(place, color="0.5", linewidth=0.8, linestyle=":")
-        axes.annotate(name, (place, 1.04), ha="center", annotation_clip=False)
-    axes.set_ylim(-0.04, 1.14)
 
 
 @picture(
     "moayeri2022-groups",
     CONFLICTING + ALIGNED,
-    "Top: optimal weights of one core and one spurious feature in regression without noise, "
-    "against the training radius; up to ε₁ nothing changes, from ε₀ on nothing is used. Below: a "
-    "classifier with a spurious attribute (agreement 0.95): natural risk where the attribute "
-    "conflicts with the label, robust risk where it agrees.",
+    "A classifier trained with a spurious attribute (agreement 0.95), against the training radius: "
+    "natural risk where the attribute conflicts with the label (top), robust risk where it agrees.",
 )
 def groups(datasets: Mapping[str, xr.Dataset]) -> Figure:
-    """Returns weights and group risks against the training radius, a column for each norm."""
-    figure, axes = plt.subplots(3, 3, figsize=(9.6, 8.4), sharey="row")
+    """Returns group risks against the training radius, a column for each norm."""
+    figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.6), sharey="row")
     for column, norm in zip(axes.T, NORMS, strict=True):
-        draw_weights(column[0], norm)
         column[0].set_title(f"{NORMS[norm]} threat")
         for panel, name in zip(
-            column[1:],
+            column,
             (f"spurious-conflicting-natural-risk-{norm}", f"spurious-aligned-robust-risk-{norm}"),
             strict=True,
         ):
@@ -69,7 +38,6 @@ def groups(datasets: Mapping[str, xr.Dataset]) -> Figure:
     for panel, label in zip(
         axes[:, 0],
         (
-            "weight",
             "conflicting group,\nnatural risk, [0, 1]",
             "aligned group,\nrobust risk, [0, 1]",
         ),
@@ -77,7 +45,6 @@ def groups(datasets: Mapping[str, xr.Dataset]) -> Figure:
     ):
         panel.set_ylabel(label)
     axes[0, 0].legend()
-    axes[1, 0].legend()
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Squared losses of a linear regression under attack: sample, perturb, predict, average.
+"""Squared losses of a linear regression under attack: sample, perturb, predict, add up.
 
 Every coordinate of every point is drawn and moved inside the ball; no norm of the weights and no
 radius is subtracted from anything.
@@ -13,7 +13,10 @@ import jax.numpy as jnp
 from sims import attack, draws
 from theory.problem import Threat
 
+# Draws at a time. Part of the definition of the draws, as in `sims.estimate`.
 BLOCK = 4096
+# Blocks of one call: its sums come back block by block, for the host to add in their order.
+MOST_BLOCKS = 32
 
 
 class SquaredLosses(NamedTuple):
@@ -21,6 +24,109 @@ class SquaredLosses(NamedTuple):
 
     mean: jax.Array
     trials: int
+
+
+class SquaredSums(NamedTuple):
+    """Sums over the finite draws of each block, (blocks, arms), and counts of the others, (arms,).
+
+    Args:
+        losses: of (y - weight . (x + delta))^2.
+        residuals: of (y - weight . x)^2, before the attack.
+        responses: of y^2.
+        nonfinite: draws whose loss is not a finite number; they are in no sum.
+    """
+
+    losses: jax.Array
+    residuals: jax.Array
+    responses: jax.Array
+    nonfinite: jax.Array
+
+
+class _Draws(NamedTuple):
+    """Squares of each draw, (draws,)."""
+
+    losses: jax.Array
+    residuals: jax.Array
+    responses: jax.Array
+
+
+def _squares(
+    white: jax.Array,
+    true_weight: jax.Array,
+    factor: jax.Array,
+    noise: jax.Array,
+    weight: jax.Array,
+    step: jax.Array,
+) -> _Draws:
+    """Returns the squares of draws made from white noise, (draws, d + 1)."""
+    size = weight.size
+    x = _product(white[:, :size], factor.T)
+    y = _product(x, true_weight) + noise * white[:, size]
+    before = y - _product(x, weight)
+    side = jnp.where(before >= 0, 1, -1).astype(weight.dtype)
+    after = y - _product(x - side[:, None] * step[None, :], weight)
+    return _Draws(after**2, before**2, y**2)
+
+
+@jax.jit
+def steps(threat: Threat, weight: jax.Array) -> jax.Array:
+    """Returns the points of the balls where weight . delta is largest, (arms, d).
+
+    Args:
+        threat: the balls, radius (arms,).
+        weight: (arms, d).
+    """
+    return jax.vmap(lambda ball, w: ball.radius * attack.steepest(ball, w))(threat, weight)
+
+
+def squared_sums(
+    key: jax.Array,
+    true_weight: jax.Array,
+    covariance: jax.Array,
+    noise: jax.Array,
+    weight: jax.Array,
+    step: jax.Array,
+    trials: jax.Array | int,
+    first_block: jax.Array | int = 0,
+) -> SquaredSums:
+    """Returns sums of squares over draws that all arms share, block by block.
+
+    A block's sums depend on its number and the key alone, so that added in the order of the blocks
+    they are the same bits however the trials were cut.
+
+    Args:
+        key: a JAX key; block b draws from fold_in(key, b).
+        true_weight: of y = true_weight . x + noise * N(0, 1), (arms, d).
+        covariance: of x, (arms, d, d), positive definite; another makes every draw non-finite.
+        noise: standard deviation of y given x, (arms,).
+        weight: the weights under attack, (arms, d).
+        step: the attack, (arms, d): x moves by it against the sign of its residual.
+        trials: draws, at most 32 blocks of 4096; may be traced.
+        first_block: the block to start from; may be traced.
+    """
+    factors = jax.lax.map(jnp.linalg.cholesky, covariance)
+    arms, size, dtype = *weight.shape, weight.dtype
+    start = jnp.asarray(first_block, jnp.uint32)
+
+    def add(index: jax.Array, sums: SquaredSums) -> SquaredSums:
+        key_of_block = jax.random.fold_in(key, start + index.astype(jnp.uint32))
+        white = draws.normal(key_of_block, (BLOCK, size + 1), dtype)
+        squares = jax.vmap(_squares, (None, 0, 0, 0, 0, 0))(
+            white, true_weight, factors, noise, weight, step
+        )
+        wanted = (index * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32) < trials)[None, :]
+        finite = jnp.isfinite(squares.losses + squares.residuals + squares.responses)
+        losses, residuals, responses = (
+            old.at[index].set(jnp.sum(jnp.where(wanted & finite, new, 0), axis=-1))
+            for old, new in zip(sums[:3], squares, strict=True)
+        )
+        bad = sums.nonfinite + jnp.sum(wanted & ~finite, axis=-1, dtype=jnp.int32)
+        return SquaredSums(losses, residuals, responses, bad)
+
+    none = jnp.zeros((MOST_BLOCKS, arms), dtype)
+    empty = SquaredSums(none, none, none, jnp.zeros(arms, jnp.int32))
+    blocks = jnp.asarray((trials + BLOCK - 1) // BLOCK, jnp.int32)
+    return jax.lax.fori_loop(jnp.int32(0), blocks, add, empty)
 
 
 def squared_losses(
@@ -43,17 +149,14 @@ def squared_losses(
         threat: the perturbations allowed, or None.
         blocks: how many blocks of 4096 draws.
     """
-    factor = jnp.linalg.cholesky(covariance)
-    size, dtype = weight.size, weight.dtype
+    factor, step = jnp.linalg.cholesky(covariance), jnp.zeros_like(weight)
+    if threat is not None:
+        step = threat.radius * attack.steepest(threat, weight)
 
     def block(index: jax.Array) -> jax.Array:
-        white = draws.normal(jax.random.fold_in(key, index), (BLOCK, size + 1), dtype)
-        x = _product(white[:, :size], factor.T)
-        y = _product(x, true_weight) + noise * white[:, size]
-        if threat is not None:
-            side = jnp.where(y - _product(x, weight) >= 0, 1, -1).astype(dtype)
-            x = x - threat.radius * side[:, None] * attack.steepest(threat, weight)[None, :]
-        return jnp.mean((y - _product(x, weight)) ** 2)
+        shape = (BLOCK, weight.size + 1)
+        white = draws.normal(jax.random.fold_in(key, index), shape, weight.dtype)
+        return jnp.mean(_squares(white, true_weight, factor, noise, weight, step).losses)
 
     means = jax.lax.map(block, jnp.arange(blocks, dtype=jnp.uint32))
     return SquaredLosses(jnp.mean(means), blocks * BLOCK)

@@ -1,4 +1,4 @@
-"""Result files: counts on a grid as an xarray Dataset in one portable netCDF file.
+"""Result files: totals on a grid as an xarray Dataset in one portable netCDF file.
 
 Files are replaced atomically, so a killed run leaves the last complete chunk; a file that belongs
 to another sweep is refused and never overwritten.
@@ -12,38 +12,37 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from sims import tally
 from sims.plan import Plan, Shard, versions
 from theory.problem import InvalidInput
 
-LABELS = ("negative", "positive")
-COUNTS = ("errors", "nonfinite", "trials")
+# What every result file has, and what a verdict adds to it.
+COMMON = ("trials", "nonfinite", "theory", "fails", "weights")
 
 
 def empty(plan: Plan) -> xr.Dataset:
-    """Returns the dataset of a sweep that has not begun: zero counts and the closed form."""
-    claim, shape = plan.claim, plan.shape
+    """Returns the dataset of a sweep that has not begun: zero totals and the closed form."""
+    claim, shape, estimand = plan.claim, plan.shape, plan.claim.estimand
     axes, points = tuple(plan.grid), plan.points
-    components = len(claim.estimand.components)
 
-    def zeros() -> np.ndarray:
-        return np.zeros((*shape, 2), np.int64)
+    def zeros(total: tally.Total) -> tuple:
+        values: np.ndarray = np.zeros((*shape, len(estimand.labels)), total.dtype)
+        return (*axes, "label"), values, {"long_name": total.meaning}
 
     def per_component(values: np.ndarray) -> np.ndarray:
-        return values.reshape(*shape, components)
+        return values.reshape(*shape, *values.shape[1:])
 
     dataset = xr.Dataset(
         {
-            "errors": ((*axes, "label"), zeros(), {"long_name": "points misclassified"}),
-            "nonfinite": ((*axes, "label"), zeros(), {"long_name": "points not finite"}),
-            "trials": ((*axes, "label"), zeros(), {"long_name": "points of the class drawn"}),
-            "prior": (axes, claim.priors(points).reshape(shape), {"long_name": "P(y = +1)"}),
+            **{name: zeros(total) for name, total in tally.totals(estimand).items()},
+            "weights": ((*axes, "component", "label"), per_component(claim.weights(points))),
             "theory": ((*axes, "component"), per_component(claim.theory(points))),
             "fails": ((*axes, "component"), per_component(claim.failing(points)).astype(np.int8)),
         },
         coords={
             **{a.name: (a.name, plan.grid[a.name], {"long_name": a.meaning}) for a in claim.axes},
-            "label": list(LABELS),
-            "component": list(claim.estimand.components),
+            "label": list(estimand.labels),
+            "component": list(estimand.components),
         },
         attrs=plan.identity()
         | {
@@ -51,14 +50,21 @@ def empty(plan: Plan) -> xr.Dataset:
             "source": claim.source.key,
             "result": claim.source.result,
             "relation": claim.relation,
-            "estimand": claim.estimand.name,
+            "estimand": estimand.name,
             "fails_where": claim.fails.where if claim.fails else "",
             "versions": versions(),
         },
     )
-    dataset["theory"].attrs["long_name"] = f"closed form of the {claim.estimand.name}"
+    dataset["theory"].attrs["long_name"] = f"closed form of the {estimand.name}"
+    dataset["weights"].attrs["long_name"] = "what the risk of a label counts for in a component"
     dataset["fails"].attrs["long_name"] = "whether the published form is known to be false here"
     return dataset
+
+
+def totals(dataset: xr.Dataset) -> list[str]:
+    """Returns the names of the totals of a dataset: what simulation adds to, label by label."""
+    names = dataset.data_vars
+    return [str(k) for k in names if "label" in dataset[k].dims and k != "weights"]
 
 
 def load(path: pathlib.Path) -> xr.Dataset:
@@ -73,7 +79,7 @@ def load(path: pathlib.Path) -> xr.Dataset:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "not a readable file"
         raise InvalidInput(f"results = {path}: {reason} (truncated or of another kind?)") from error
-    if missing := [name for name in (*COUNTS, "theory") if name not in loaded]:
+    if missing := [name for name in COMMON if name not in loaded]:
         raise InvalidInput(f"results = {path}: not a result file, it has no {missing[0]!r}")
     return loaded
 
@@ -89,7 +95,7 @@ def resume(path: pathlib.Path, plan: Plan) -> xr.Dataset:
         return fresh
     found = load(path)
     require_same(path, found, fresh)
-    for name in COUNTS:
+    for name in totals(fresh):
         fresh[name] = found[name]
     return fresh
 
@@ -156,7 +162,8 @@ def merge(paths: Sequence[pathlib.Path]) -> xr.Dataset:
     parts = [load(path) for path in paths]
     shards = [Shard.parse(str(part.attrs.get("shard"))) for part in parts]
     first = parts[0].drop_encoding()
-    whole = first[[*COUNTS, "prior", "theory", "fails"]].copy(deep=True)
+    names = totals(first)
+    whole = first[[*names, "weights", "theory", "fails"]].copy(deep=True)
     whole.attrs.pop("level", None)
     for path, part, shard in zip(paths, parts, shards, strict=True):
         require_same(path, part, whole.assign_attrs(shard=str(shard)))
@@ -164,6 +171,7 @@ def merge(paths: Sequence[pathlib.Path]) -> xr.Dataset:
             raise InvalidInput(f"merge = {path}: shard {shard} does not fit beside {shards[0]}")
     if absent := set(range(1, shards[0].total + 1)) - {shard.number for shard in shards}:
         raise InvalidInput(f"merge: shard {min(absent)}/{shards[0].total} is missing")
-    for name in COUNTS:
-        whole[name].values = np.sum([part[name].values for part in parts], axis=0, dtype=np.int64)
+    for name in names:
+        # Each point is in one shard and zero in the others, so that sums of floats are exact too.
+        whole[name].values = np.sum([part[name].values for part in parts], axis=0)
     return whole.assign_attrs(shard=str(Shard()))

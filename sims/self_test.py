@@ -45,11 +45,11 @@ def self_test(level: float = 1e-3, progress: Progress | None = None) -> list[Out
     planted = controls()
     for done, (name, wrongs) in enumerate(planted.items()):
         claim = find(name)
-        grid = {
-            axis.name: [v for v in GRIDS[axis.name] if axis.domain.contains(v)]
+        inside = {
+            axis.name: [v for v in GRIDS.get(axis.name, ()) if axis.domain.contains(v)]
             for axis in claim.axes
-            if axis.name in GRIDS
         }
+        grid = {name: values for name, values in inside.items() if values}
         share = level / len(planted)
         counts = sweep(claim, grid, trials=TRIALS, chunk=2**20, level=share)
         outcomes.append(Outcome(name, "", verdict.summarise(counts).contradicted > 0))

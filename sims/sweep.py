@@ -8,19 +8,19 @@ import jax
 import numpy as np
 import xarray as xr
 
-from sims import estimate, interval, results, verdict
+from sims import estimate, interval, regression, results, tally, verdict
 from sims.plan import CHUNK, Plan, Shard, make_plan
-from theory.claim import Claim, Problem
+from theory.claim import Claim
 
 Progress = Callable[[float], None]
 
 
 @jax.jit
 def count(
-    key: jax.Array, problem: Problem, trials: jax.Array, first_block: jax.Array
-) -> estimate.ErrorCounts:
-    """Returns the error counts of a range of blocks: compiled once for each kind of problem."""
-    return estimate.class_errors(key, *problem, trials, first_block)
+    key: jax.Array, problem: Any, trials: jax.Array, first_block: jax.Array
+) -> estimate.ErrorCounts | regression.SquaredSums:
+    """Returns what a range of blocks adds: compiled once for each kind of problem."""
+    return tally.tally(problem, key, trials, first_block)
 
 
 def sweep(
@@ -57,8 +57,10 @@ def sweep(
         devices: where to count, points in turn; all local devices if None.
 
     Returns:
-        `errors`, `nonfinite`, `trials` (*axes, label) as int64; `theory`, `estimate`, `low`,
-        `high`, `detectable`, `fails`, `refuted`, `verdict` (*axes, component); `prior` (*axes).
+        `errors`, `nonfinite`, `trials` (*axes, label) as int64, or for squared risks `losses`,
+        `residuals`, `responses` as float64 instead of `errors`; `theory`, `estimate`, `low`,
+        `high`, `detectable`, `fails`, `refuted`, `verdict` (*axes, component); `weights`
+        (*axes, component, label).
 
     Raises:
         InvalidInput: for bad arguments, or a file that is unreadable or of another sweep: before
@@ -94,56 +96,67 @@ def _judge(
 
 def _count_chunk(
     plan: Plan,
-    problems: Problem,
+    problems: Any,
     dataset: xr.Dataset,
     pending: np.ndarray,
     devices: Sequence[jax.Device],
 ) -> None:
     """Adds one chunk of trials at each pending point to the counts of the dataset."""
-    flat = {name: dataset[name].values.reshape(-1, 2) for name in results.COUNTS}
+    flat = {
+        name: dataset[name].values.reshape(-1, dataset.sizes["label"])
+        for name in results.totals(dataset)
+    }
     done = flat["trials"][:, 0]
     # All points are dispatched before the first is fetched, so that devices work side by side.
     with jax.enable_x64(False):
         counts = [
-            _dispatch(plan, problems, point, int(done[point]), devices[place % len(devices)])
+            piece
             for place, point in enumerate(pending)
+            for piece in _dispatch(
+                plan, problems, point, int(done[point]), devices[place % len(devices)]
+            )
         ]
-        for point, (size, count) in zip(pending, counts, strict=True):
-            flat["errors"][point] += np.asarray(count.errors, np.int64)
-            flat["nonfinite"][point] += np.asarray(count.nonfinite, np.int64)
+        for point, size, count in counts:
+            for name, added in count._asdict().items():
+                tally.add(flat[name][point], added)
             flat["trials"][point] += size
 
 
 def _dispatch(
-    plan: Plan, problems: Problem, point: int, done: int, device: jax.Device
-) -> tuple[int, estimate.ErrorCounts]:
+    plan: Plan, problems: Any, point: int, done: int, device: jax.Device
+) -> list[tuple[int, int, estimate.ErrorCounts | regression.SquaredSums]]:
+    """Returns point, trials and what they add, for one chunk in as many calls as it takes."""
     size = plan.chunk if plan.until is not None else min(plan.chunk, plan.trials - done)
     problem = jax.tree.map(lambda field: field[point], problems)
-    blocks = np.uint32(done // estimate.BLOCK)
-    arguments: Any = (plan.key(point), problem, np.int32(size), blocks)
-    return size, count(*jax.device_put(arguments, device))
+    problem = tally.prepared(jax.device_put(problem, device))
+    key, most = jax.device_put(plan.key(point), device), tally.most_trials(plan.claim.estimand)
+    pieces = []
+    for start in range(done, done + size, most):
+        trials = min(most, done + size - start)
+        blocks = np.uint32(start // estimate.BLOCK)
+        arguments: Any = jax.device_put((np.int32(trials), blocks), device)
+        pieces.append((point, trials, count(key, problem, *arguments)))
+    return pieces
 
 
-def _widths(dataset: xr.Dataset, level: float) -> np.ndarray:
-    """Returns the width of the wider class interval at each point, (n,)."""
-    bounds = interval.confidence_sequence(
-        dataset["errors"].values, dataset["trials"].values, level / (2 * dataset["prior"].size)
-    )
+def _widths(plan: Plan, dataset: xr.Dataset, level: float) -> np.ndarray:
+    """Returns the width of the widest interval of a risk at each point, (n,)."""
+    bounds = tally.estimates(plan.claim.estimand, dataset, level).bounds
     return (bounds.high - bounds.low).max(-1).ravel()
 
 
 def _pending(plan: Plan, dataset: xr.Dataset, level: float) -> np.ndarray:
     """Returns the points of this shard that need more trials."""
-    done = dataset["trials"].values.reshape(-1, 2)[plan.mine, 0]
+    done = dataset["trials"].values.reshape(-1, dataset.sizes["label"])[plan.mine, 0]
     if plan.until is None:
         return plan.mine[done < plan.trials]
-    return plan.mine[_widths(dataset, level)[plan.mine] > plan.until]
+    return plan.mine[_widths(plan, dataset, level)[plan.mine] > plan.until]
 
 
 def _share_done(plan: Plan, dataset: xr.Dataset, level: float) -> float:
     """Returns the share of the work done; with `until`, as the square of the widths predicts."""
-    done = dataset["trials"].values.reshape(-1, 2)[plan.mine, 0]
+    done = dataset["trials"].values.reshape(-1, dataset.sizes["label"])[plan.mine, 0]
     if plan.until is None:
         return float(done.sum() / (plan.trials * len(done)))
-    needed = done * np.maximum((_widths(dataset, level)[plan.mine] / plan.until) ** 2, 1)
+    needed = done * np.maximum((_widths(plan, dataset, level)[plan.mine] / plan.until) ** 2, 1)
     return float(done.sum() / needed.sum())

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from sims import interval
+from sims import tally
 from theory.claim import Claim
 
 AGREES, CONTRADICTED, NO_VERDICT = 0, 1, 2
@@ -70,9 +70,10 @@ class Summary(NamedTuple):
 def judge(dataset: xr.Dataset, claim: Claim, level: float) -> xr.Dataset:
     """Returns the dataset with estimate, interval, detectable error and verdict of each quantity.
 
-    The intervals of all class risks hold together with probability at least 1 - `level`
-    (Bonferroni over points and classes: Clopper-Pearson for a fixed budget, a confidence sequence
-    where the data decided when to stop), and so do those of any combination of the two classes.
+    The intervals of all simulated risks hold together with probability at least 1 - `level`
+    (Bonferroni over points and labels: for class risks Clopper-Pearson for a fixed budget, a
+    confidence sequence where the data decided when to stop; for squared risks
+    `sims.squared_interval`), and so do those of any combination of them.
     Where the claim's published form fails, an inequality is tested in its opposite direction.
     """
     estimate, low, high = _quantities(dataset, claim, level)
@@ -99,20 +100,15 @@ def _quantities(
     dataset: xr.Dataset, claim: Claim, level: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns estimate, low and high end of each component, (*axes, component)."""
-    priors = dataset["prior"].values
-    method = interval.confidence_sequence if dataset.until_width else interval.clopper_pearson
-    errors, trials = dataset["errors"].values, dataset["trials"].values
-    bounds = method(errors, trials, level / (2 * priors.size))
-    weights = np.stack([claim.estimand.weights(prior) for prior in priors.flat])
-    weights = weights.reshape(*priors.shape, *weights.shape[1:])
-    with np.errstate(invalid="ignore"):
-        rates = errors / trials
+    risks, bounds = tally.estimates(claim.estimand, dataset, level)
+    weights = dataset["weights"].values
 
     def combine(where_positive: np.ndarray, where_negative: np.ndarray) -> np.ndarray:
         chosen = np.where(weights > 0, where_positive[..., None, :], where_negative[..., None, :])
-        return np.sum(np.where(weights == 0, 0, weights * chosen), axis=-1)
+        with np.errstate(invalid="ignore"):  # without a draw an interval may be infinite
+            return np.sum(np.where(weights == 0, 0, weights * chosen), axis=-1)
 
-    return combine(rates, rates), combine(*bounds), combine(bounds.high, bounds.low)
+    return combine(risks, risks), combine(*bounds), combine(bounds.high, bounds.low)
 
 
 def _excluded(relation: str, theory: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

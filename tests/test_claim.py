@@ -9,7 +9,7 @@ from small import CLAIM
 from sims.sweep import sweep
 from sims.verdict import summarise
 from theory.claim import CLASS_RISKS, Axis, bibtex, find, register, registered
-from theory.domain import NON_NEGATIVE
+from theory.domain import NON_NEGATIVE, Interval
 from theory.problem import InvalidInput
 
 NAMES = sorted(registered())
@@ -19,13 +19,17 @@ FALSE_ALARM = 1e-6
 
 @pytest.mark.parametrize("name", NAMES)
 def test_simulation_does_not_contradict_the_claim(name):
-    """An equality that is off by 0.03 at any point, or by 0.015 at the sharpest, would be seen."""
+    """An equality that is off by 0.03 at any point, or by 0.015 at the sharpest, would be seen;
+    for squared risks, by 0.08 and 0.04 of the largest one."""
     dataset = sweep(find(name), trials=40_000, seed=2, level=FALSE_ALARM / len(NAMES))
-    summary = summarise(dataset)
+    summary, unit = summarise(dataset), 1.0
     assert summary.agrees, summary.text
-    assert summary.sharpest < 0.015
+    if "losses" in dataset:
+        largest = np.abs(dataset["weights"]) * (dataset["losses"] / dataset["trials"])
+        unit = 8 / 3 * float(largest.sum("label").max())
+    assert summary.sharpest < 0.015 * unit
     if summary.relation == "==":
-        assert summary.bluntest < 0.03
+        assert summary.bluntest < 0.03 * unit
 
 
 def test_the_failing_region_of_a_published_form_is_shown_to_fail():
@@ -62,13 +66,13 @@ def test_theory_is_finite_in_range_and_alike_in_float32(name):
     grids = np.meshgrid(*(axis.grid(axis.default) for axis in claim.axes))
     points = {a.name: g.ravel() for a, g in zip(claim.axes, grids, strict=True)}
     values = claim.theory(points)
-    low = -1 if claim.estimand.name == "accuracy disparity" else 0
+    within = Interval.parse(claim.estimand.range.replace("∞", "inf").replace("−", "-"))
     assert values.dtype == np.float64
-    assert np.all((values >= low) & (values <= 1))
+    assert within.contains(values).all()
     single = claim.theory({name: column.astype(np.float32) for name, column in points.items()})
     assert single.dtype == np.float32
     # Rounding a parameter moves a risk by at most its slope times the rounding.
-    np.testing.assert_allclose(single, values, atol=2e-5)
+    np.testing.assert_allclose(single, values, rtol=2e-5, atol=2e-5)
 
 
 def test_unknown_names_list_the_nearest():

@@ -32,6 +32,8 @@ __all__ = [
     "Problem",
     "Source",
     "bibtex",
+    "closed_risks",
+    "component_weights",
     "find",
     "register",
     "registered",
@@ -97,14 +99,16 @@ class Estimand(NamedTuple):
     Args:
         name: a short name for listings and axis labels.
         components: the names of the quantities.
-        weights: prior -> (components, 2), the weights of the [negative, positive] class risks.
+        weights: prior -> (components, labels), the weights of the [negative, positive] class risks.
         range: between what the quantities lie, for axis labels.
+        labels: the names of what is simulated side by side.
     """
 
     name: str
     components: tuple[str, ...]
     weights: Callable[[float], np.ndarray]
     range: str = "[0, 1]"
+    labels: tuple[str, ...] = ("negative", "positive")
 
 
 CLASS_RISKS = Estimand("class-wise risk", ("negative", "positive"), lambda _: np.eye(2))
@@ -136,7 +140,7 @@ class Claim:
         statement: the sentence.
         source: paper and result.
         axes: the parameters, the first one drawn along the abscissa.
-        problem: keyword parameters -> `Problem`, what is simulated.
+        problem: keyword parameters -> what is simulated, a `Problem` or a `RegressionProblem`.
         predict: keyword parameters -> the closed form of each component, in their order.
         relation: how the simulated quantity relates to the closed form.
         estimand: what the quantities are.
@@ -148,7 +152,7 @@ class Claim:
     statement: str
     source: Source
     axes: tuple[Axis, ...]
-    problem: Callable[..., Problem]
+    problem: Callable[..., Any]
     predict: Callable[..., tuple[jax.Array, ...]]
     relation: Relation
     estimand: Estimand
@@ -193,17 +197,16 @@ class Claim:
         """
         problems = self.problems(points)
         with jax.enable_x64(True):
-            risks = np.stack(_in_blocks(_class_risks, problems), axis=1)
-        weights = np.stack([self.estimand.weights(prior) for prior in problems.mixture.prior])
-        return np.einsum("nkc,nc->nk", weights, risks)
+            risks = np.stack(_in_blocks(closed_risks, problems), axis=1)
+        return np.einsum("nkc,nc->nk", component_weights(problems, self.estimand), risks)
 
-    def problems(self, points: dict[str, np.ndarray]) -> Problem:
+    def problems(self, points: dict[str, np.ndarray]) -> Any:
         """Returns the problems at n points: NumPy fields in float64, (n, ...)."""
         return _said(self, points).problems
 
-    def priors(self, points: dict[str, np.ndarray]) -> np.ndarray:
-        """Returns the class prior P(y = +1) of the problem at n points, (n,)."""
-        return np.asarray(self.problems(points).mixture.prior)
+    def weights(self, points: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns what each risk counts for in each component, (n, components, labels)."""
+        return component_weights(self.problems(points), self.estimand)
 
 
 # A function is compiled once, for blocks of this many points, whatever their number.
@@ -285,8 +288,26 @@ def _row_by_row(function: Callable[[Any], Any], block: Any, count: int) -> Any:
     return jax.lax.fori_loop(0, count, fill, empty)
 
 
-def _class_risks(problem: Problem) -> linear.ClassRisks:
+@functools.singledispatch
+def closed_risks(problem: Any) -> tuple[jax.Array, ...]:
+    """Returns the closed form of the risk of each label of a problem."""
+    raise InvalidInput(f"problem = {problem!r}: not of a kind that claims speak of")
+
+
+@closed_risks.register
+def _(problem: Problem) -> tuple[jax.Array, ...]:
     return linear.class_risks(*problem)
+
+
+@functools.singledispatch
+def component_weights(problems: Any, estimand: Estimand) -> np.ndarray:
+    """Returns the weights of the risks of n problems in each component, (n, components, labels)."""
+    raise InvalidInput(f"problem = {problems!r}: not of a kind that claims speak of")
+
+
+@component_weights.register
+def _(problems: Problem, estimand: Estimand) -> np.ndarray:
+    return np.stack([estimand.weights(prior) for prior in problems.mixture.prior])
 
 
 _REGISTRY: dict[str, Claim] = {}

@@ -19,6 +19,7 @@ from theory.claims.lee2024 import RADIUS
 from theory.claims.settings import L2
 from theory.distance import class_errors
 from theory.problem import GaussianMixture, L1Ball, LinfBall, MixedPairs, Mixture
+from theory.regression import squared_risk
 
 
 class Control(NamedTuple):
@@ -75,6 +76,8 @@ FAILING = (
     "robustness-costs-every-class-l2",
     "mixup-shrinks-disparity-rare-narrow-class",
     "distance-lowers-every-error",
+    "spurious-reliance-grows-l2",
+    "linf-relies-on-larger-scale-only-four-cores",
 )
 EQUALITIES = ("gaussian-robust-risk-l2", "cauchy-robust-risk-linf", "holtsmark-robust-risk-l2")
 
@@ -197,6 +200,40 @@ def _spurious_controls() -> dict[str, tuple[Control, ...]]:
     return {claim.name: (Control("correlation of the wrong sign", wrong),)}
 
 
+def _regression_controls() -> dict[str, tuple[Control, ...]]:
+    """Squared risks with the wrong norm, without the cross term, and on the law before the flip."""
+    fixed, shifted = find("adversarial-squared-risk-linf"), find("trained-squared-risk-l2")
+
+    def wrong_norm(**parameters: jax.Array) -> tuple[jax.Array, ...]:
+        law, weight, threat = fixed.problem(**parameters)
+        return tuple(squared_risk(law, weight, L1Ball(threat.radius)))
+
+    def without_cross_term(**parameters: jax.Array) -> tuple[jax.Array, ...]:
+        law, weight, threat = fixed.problem(**parameters)
+        push = threat.radius * linear.dual_norm(threat, weight)
+        return tuple(squared_risk(law, weight) + push**2)
+
+    def unflipped(**parameters: jax.Array) -> tuple[jax.Array, ...]:
+        problem = shifted.problem(**parameters)
+        standard, adversarial, _, _ = squared_risk(*problem)
+        return adversarial, standard
+
+    return {
+        fixed.name: (
+            Control("wrong dual norm", dataclasses.replace(fixed, predict=wrong_norm)),
+            Control(
+                "no cross term 2 c radius s N",
+                dataclasses.replace(fixed, predict=without_cross_term),
+            ),
+        ),
+        shifted.name: (
+            Control(
+                "correlation of the wrong sign", dataclasses.replace(shifted, predict=unflipped)
+            ),
+        ),
+    }
+
+
 def _everywhere(name: str) -> tuple[str, tuple[Control, ...]]:
     """The published form of a claim, without the region where it fails."""
     wrong = dataclasses.replace(find(name), fails=None)
@@ -224,5 +261,6 @@ def controls() -> dict[str, tuple[Control, ...]]:
         | _mixup_controls()
         | _distance_controls()
         | _spurious_controls()
+        | _regression_controls()
         | dict(map(_everywhere, FAILING))
     )
