@@ -19,6 +19,7 @@ PAPERS = (
     "zhong2024_limits",
     "finite_samples",
     "lee2024",
+    "lee2024_classes",
     "moayeri2022",
     "moayeri2022_regression",
 )

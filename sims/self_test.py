@@ -17,6 +17,9 @@ GRIDS = {
     "alpha": (0.7, 1.5),
     "distance": (0.5, 2.0),
     "stability_index": (1.0,),
+    "far_distance": (4.0,),
+    "closeness": (0.5,),
+    "angle": (10.0, 40.0),
 }
 TRIALS = 3_000_000
 

@@ -1,7 +1,8 @@
 """What is added up for each kind of problem, and the intervals that follow.
 
-Class errors are counted; squared losses are summed. A kind of problem is a type: `Problem` or
-`RegressionProblem`, with its estimand `Estimand` or `SquaredRisks`.
+Class errors are counted; squared losses are summed. A kind of problem is a type: `Problem`,
+`MulticlassProblem` or `TargetedProblem` with an `Estimand`, `RegressionProblem` with
+`SquaredRisks`.
 """
 
 import functools
@@ -11,9 +12,10 @@ import jax
 import numpy as np
 import xarray as xr
 
-from sims import estimate, interval, regression, squared_interval
+from sims import estimate, interval, multiclass, regression, squared_interval
 from sims.interval import Bounds
 from theory.claim import Estimand, Problem
+from theory.claim_multiclass import MulticlassProblem, TargetedProblem
 from theory.claim_regression import RegressionProblem, SquaredRisks
 from theory.problem import InvalidInput
 
@@ -62,7 +64,7 @@ def tally(
         for each total but `trials` what to add, (labels,) or, one block after another,
         (blocks, labels).
     """
-    raise InvalidInput(f"problem = {problem!r}: must be a Problem or a RegressionProblem")
+    raise InvalidInput(f"problem = {problem!r}: not of a kind that claims speak of")
 
 
 @tally.register
@@ -70,6 +72,20 @@ def _(
     problem: Problem, key: jax.Array, trials: jax.Array, first_block: jax.Array
 ) -> estimate.ErrorCounts:
     return estimate.class_errors(key, *problem, trials, first_block)
+
+
+@tally.register
+def _(
+    problem: MulticlassProblem, key: jax.Array, trials: jax.Array, first_block: jax.Array
+) -> estimate.ErrorCounts:
+    return multiclass.class_errors(key, *problem, trials, first_block)
+
+
+@tally.register
+def _(
+    problem: TargetedProblem, key: jax.Array, trials: jax.Array, first_block: jax.Array
+) -> estimate.ErrorCounts:
+    return multiclass.reached_targets(key, *problem, trials, first_block)
 
 
 @tally.register

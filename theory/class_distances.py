@@ -1,8 +1,9 @@
 """Robust accuracy from class distances alone, and weighted thresholds between classes on a line.
 
 For isotropic classes, the nearest-mean rule and an l_2 threat only the pairwise distances of the
-class means matter. What orders class errors is the distance to the *nearest* class, or the sum of
-the pairwise errors; the average distance does not (theory document A6.c-h).
+class means matter. The average distance of a class does not order class errors. The distance to the
+*nearest* class does better, and the sum of the pairwise errors better still, but neither orders all
+of them: `theory.claims.lee2024_classes` shows where (theory document A6.c-h, corrected).
 """
 
 import math

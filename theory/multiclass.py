@@ -15,61 +15,10 @@ from jax import Array
 from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 
-from theory.domain import REAL, InvalidInput
+from theory.domain import InvalidInput
 from theory.halfspaces import Estimate, Halfspaces, estimate_probability, probability
 from theory.linear import dual_norm, power_norm
-from theory.noun import noun, require_shape, require_values
-from theory.problem import L2Ball, Threat, _check_positive_definite
-
-
-def _check_classes(classes: "GaussianClasses") -> None:
-    means, covariances = classes
-    require_shape("means", means, means.ndim == 2 and means.shape[0] >= 2, "(K, d), K >= 2")
-    require_values("means", means, REAL, "every class mean (finite)")
-    count, dim = means.shape
-    good = covariances.shape == (count, dim, dim)
-    require_shape("covariances", covariances, good, f"({count}, {dim}, {dim}), as means say")
-    _check_positive_definite("covariances", covariances, dim)
-
-
-def _check_scores(scores: "LinearScores") -> None:
-    weights, biases = scores
-    require_shape("weights", weights, weights.ndim == 2 and weights.shape[0] >= 2, "(K, d), K >= 2")
-    require_shape("biases", biases, biases.shape == weights.shape[:1], "(K,), as weights say")
-    require_values("weights", weights, REAL, "every weight (finite)")
-    require_values("biases", biases, REAL, "every bias (finite)")
-
-
-@noun(_check_classes)
-class GaussianClasses(NamedTuple):
-    """K Gaussian classes, x | y ~ N(mean_y, covariance_y).
-
-    Args:
-        means: (K, d).
-        covariances: (K, d, d), symmetric positive definite.
-
-    Raises:
-        InvalidInput: naming the field, its value or shape, and what is allowed.
-    """
-
-    means: Array
-    covariances: Array
-
-
-@noun(_check_scores)
-class LinearScores(NamedTuple):
-    """The rule argmax_k w_k . x + b_k; a tie for the largest score counts as an error.
-
-    Args:
-        weights: (K, d), finite.
-        biases: (K,), finite.
-
-    Raises:
-        InvalidInput: naming the field, its value or shape, and what is allowed.
-    """
-
-    weights: Array
-    biases: Array
+from theory.problem import GaussianClasses, L2Ball, LinearScores, Threat
 
 
 class Targets(NamedTuple):

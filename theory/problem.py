@@ -26,12 +26,14 @@ from theory.noun import noun, require_shape, require_values
 
 __all__ = [
     "EllipticalStableMixture",
+    "GaussianClasses",
     "GaussianMixture",
     "InvalidInput",
     "L1Ball",
     "L2Ball",
     "Law",
     "LinearClassifier",
+    "LinearScores",
     "LinfBall",
     "LpBall",
     "MixedPairs",
@@ -111,6 +113,24 @@ def _check_radius(threat: Any) -> None:
 def _check_ball(threat: "LpBall") -> None:
     _check_radius(threat)
     require_inside("p", threat.p, NORM_ORDER, "the order of the norm")
+
+
+def _check_classes(classes: "GaussianClasses") -> None:
+    means, covariances = classes
+    require_shape("means", means, means.ndim == 2 and means.shape[0] >= 2, "(K, d), K >= 2")
+    require_values("means", means, REAL, "every class mean (finite)")
+    count, dim = means.shape
+    good = covariances.shape == (count, dim, dim)
+    require_shape("covariances", covariances, good, f"({count}, {dim}, {dim}), as means say")
+    _check_positive_definite("covariances", covariances, dim)
+
+
+def _check_scores(scores: "LinearScores") -> None:
+    weights, biases = scores
+    require_shape("weights", weights, weights.ndim == 2 and weights.shape[0] >= 2, "(K, d), K >= 2")
+    require_shape("biases", biases, biases.shape == weights.shape[:1], "(K,), as weights say")
+    require_values("weights", weights, REAL, "every weight (finite)")
+    require_values("biases", biases, REAL, "every bias (finite)")
 
 
 @noun(_check_gaussian)
@@ -228,6 +248,38 @@ class LinearClassifier(NamedTuple):
 
     weight: jax.Array
     bias: jax.Array
+
+
+@noun(_check_classes)
+class GaussianClasses(NamedTuple):
+    """K Gaussian classes, x | y ~ N(mean_y, covariance_y).
+
+    Args:
+        means: (K, d).
+        covariances: (K, d, d), symmetric positive definite.
+
+    Raises:
+        InvalidInput: naming the field, its value or shape, and what is allowed.
+    """
+
+    means: jax.Array
+    covariances: jax.Array
+
+
+@noun(_check_scores)
+class LinearScores(NamedTuple):
+    """The rule argmax_k w_k . x + b_k; a tie for the largest score counts as an error.
+
+    Args:
+        weights: (K, d), finite.
+        biases: (K,), finite.
+
+    Raises:
+        InvalidInput: naming the field, its value or shape, and what is allowed.
+    """
+
+    weights: jax.Array
+    biases: jax.Array
 
 
 @noun(_check_radius)

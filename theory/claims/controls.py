@@ -78,6 +78,8 @@ FAILING = (
     "distance-lowers-every-error",
     "spurious-reliance-grows-l2",
     "linf-relies-on-larger-scale-only-four-cores",
+    "radius-raises-class-gap",
+    "average-distance-orders-errors",
 )
 EQUALITIES = ("gaussian-robust-risk-l2", "cauchy-robust-risk-linf", "holtsmark-robust-risk-l2")
 
@@ -234,6 +236,28 @@ def _regression_controls() -> dict[str, tuple[Control, ...]]:
     }
 
 
+def _class_controls() -> dict[str, tuple[Control, ...]]:
+    """Three classes on a line: the attack's cost, the middle class's other side, who is reached."""
+    errors, share = find("line-class-errors"), find("attacks-dilute-the-similar-class")
+
+    def weaker(radius: jax.Array, far_distance: jax.Array) -> tuple[jax.Array, ...]:
+        return errors.predict(radius=0.95 * radius, far_distance=far_distance)
+
+    def one_sided(radius: jax.Array, far_distance: jax.Array) -> tuple[jax.Array, ...]:
+        far, _, near = errors.predict(radius=radius, far_distance=far_distance)
+        return far, near, near
+
+    return {
+        errors.name: (
+            Control("radius 5 % small", dataclasses.replace(errors, predict=weaker)),
+            Control("one side of the middle class", dataclasses.replace(errors, predict=one_sided)),
+        ),
+        share.name: (
+            Control("attacks prefer the similar class", dataclasses.replace(share, relation="<=")),
+        ),
+    }
+
+
 def _everywhere(name: str) -> tuple[str, tuple[Control, ...]]:
     """The published form of a claim, without the region where it fails."""
     wrong = dataclasses.replace(find(name), fails=None)
@@ -251,10 +275,12 @@ def controls() -> dict[str, tuple[Control, ...]]:
         wrong = _distorted(find(name), _in_two_norm, lambda problem: linear.class_risks(*problem))
         planted[name] += (Control("2-norm for the alpha-norm", wrong),)
     direction, bound = find("robust-optimal-direction-linf"), find("robust-risk-bound-l2")
+    angle = find("spurious-best-angle-linf")
     return (
         planted
         | {
             direction.name: (Control("least risk 5 % high", _multiplied(direction, 1.05)),),
+            angle.name: (Control("least risk 5 % high", _multiplied(angle, 1.05)),),
             bound.name: (Control("bound 10 % low", _multiplied(bound, 0.9)),),
         }
         | _optimum_controls()
@@ -262,5 +288,6 @@ def controls() -> dict[str, tuple[Control, ...]]:
         | _distance_controls()
         | _spurious_controls()
         | _regression_controls()
+        | _class_controls()
         | dict(map(_everywhere, FAILING))
     )

@@ -12,11 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from theory import linear
-from theory.claim import CLASS_RISKS, Axis, Claim, Failure, Problem, Source, register
+from theory.claim import CLASS_RISKS, RISK, Axis, Claim, Failure, Problem, Source, register
 from theory.claims.settings import EVEN, L1, L2, LINF, Norm, radius_axis
-from theory.domain import POSITIVE, UNIT_INTERVAL
+from theory.domain import POSITIVE, UNIT_INTERVAL, Interval
 from theory.problem import GaussianMixture, LinearClassifier
-from theory.spurious import SpuriousAttribute, group_accuracies, spurious_angle
+from theory.spurious import (
+    SpuriousAttribute,
+    attribute_risk,
+    group_accuracies,
+    spurious_angle,
+)
 
 KEY = "moayeri2022explicit"
 CORE_PIXELS, SPURIOUS_PIXELS = 4, 9
@@ -26,6 +31,15 @@ AGREEMENT = Axis(
     "agreement", "agreement r of label and spurious attribute", (0.6, 0.95), UNIT_INTERVAL
 )
 AMPLITUDE = Axis("spurious", "amplitude of the spurious template", (0.8, 1.6, 3.2), POSITIVE)
+ANGLE = Axis(
+    "angle",
+    "angle of the rule from the core to the spurious template, degrees",
+    (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 65.0, 90.0),
+    Interval(0.0, 90.0),
+)
+EVERY_ANGLE = {"l1": (0.0, 0.6, 1.2), "l2": (0.0, 0.6, 1.2), "linf": (0.0, 0.4, 0.8)}
+# Where every angle is tried, on fewer pixels: amplitudes, noise and agreement.
+TRIED, TRIED_PIXELS = (CORE, 1.6, 1.0, 0.8), (1, 4)
 GROUPS = {"aligned": 1, "conflicting": -1}
 
 
@@ -34,6 +48,14 @@ def _model(agreement: jax.Array, spurious: jax.Array) -> SpuriousAttribute:
     return SpuriousAttribute(
         core, spurious, jnp.ones_like(core), agreement, CORE_PIXELS, SPURIOUS_PIXELS
     )
+
+
+def _templates(core: int, spurious: int, dtype: jnp.dtype) -> jax.Array:
+    """Returns flat templates of norm one, (2, core + spurious)."""
+    templates = np.zeros((2, core + spurious))
+    templates[0, :core] = core**-0.5
+    templates[1, core:] = spurious**-0.5
+    return jnp.asarray(templates, dtype)
 
 
 def _group(
@@ -45,10 +67,7 @@ def _group(
     spurious: jax.Array,
 ) -> Problem:
     """Returns one group, pixel by pixel, and the rule that is trained on both at the radius."""
-    templates = np.zeros((2, CORE_PIXELS + SPURIOUS_PIXELS))
-    templates[0, :CORE_PIXELS] = CORE_PIXELS**-0.5
-    templates[1, CORE_PIXELS:] = SPURIOUS_PIXELS**-0.5
-    core, other = jnp.asarray(templates, spurious.dtype)
+    core, other = _templates(CORE_PIXELS, SPURIOUS_PIXELS, spurious.dtype)
     angle = spurious_angle(_model(agreement, spurious), norm.ball(radius))
     mean = CORE * core + side * spurious * other
     weight = jnp.cos(angle) * core + jnp.sin(angle) * other
@@ -109,7 +128,52 @@ def harm(norm: Norm, where: str | None) -> Claim:
     )
 
 
+def tried(dtype: jnp.dtype) -> SpuriousAttribute:
+    """Returns the model in which every angle is tried."""
+    core, spurious, noise, agreement = (jnp.asarray(value, dtype) for value in TRIED)
+    return SpuriousAttribute(core, spurious, noise, agreement, *TRIED_PIXELS)
+
+
+def best_angle(norm: Norm) -> Claim:
+    """Returns the claim that no angle has less robust risk than the one in closed form.
+
+    What is simulated has the aligned group for its positive class and, turned over, the conflicting
+    one for its negative class: without intercept that is the risk over images of both.
+    """
+
+    def problem(angle: jax.Array, radius: jax.Array) -> Problem:
+        model = tried(angle.dtype)
+        core, other = _templates(*TRIED_PIXELS, angle.dtype)
+        turned = jnp.deg2rad(angle)
+        inside, around = model.core * core, model.spurious * other
+        means = jnp.stack([around - inside, around + inside])
+        weight = jnp.cos(turned) * core + jnp.sin(turned) * other
+        return Problem(
+            GaussianMixture(means, jnp.ones(2, angle.dtype), (1 + model.agreement) / 2),
+            LinearClassifier(weight, jnp.zeros((), angle.dtype)),
+            norm.ball(radius),
+        )
+
+    def predict(angle: jax.Array, radius: jax.Array) -> tuple[jax.Array]:
+        model, ball = tried(angle.dtype), norm.ball(radius)
+        return (attribute_risk(model, spurious_angle(model, ball), ball) + 0 * angle,)
+
+    return Claim(
+        name=f"spurious-best-angle-{norm.name}",
+        statement=f"Under {norm.name} attacks no angle towards the spurious template has less "
+        "robust risk than the best one in closed form, tan psi = (n / m) T against l_2.",
+        source=Source(KEY, "C9"),
+        axes=(ANGLE, radius_axis(*EVERY_ANGLE[norm.name])),
+        problem=problem,
+        predict=predict,
+        relation=">=",
+        estimand=RISK,
+        assumptions=("core template on 1 pixel, spurious on 4, agreement 0.8", "no intercept"),
+    )
+
+
 for _norm in (L1, L2, LINF):
+    register(best_angle(_norm))
     register(trained_risk(_norm, "aligned", True))
     register(trained_risk(_norm, "conflicting", False))
 register(harm(L2, None))
