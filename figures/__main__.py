@@ -10,9 +10,7 @@ import tyro
 from sims.command import CONTRADICTED, progress_bar, run
 
 if TYPE_CHECKING:
-    import xarray as xr
-
-    from figures.figure import Picture
+    from matplotlib.figure import Figure
 
 
 def make(
@@ -24,6 +22,7 @@ def make(
     level: float = 1e-3,
     out: pathlib.Path = pathlib.Path("gallery"),
     fresh: bool = False,
+    data: tuple[pathlib.Path, ...] = (),
 ) -> int:
     """Make the figures: PNG and PDF, the data of each claim beside them, and index.html.
 
@@ -37,7 +36,10 @@ def make(
         level: chance that any interval of the gallery misses its risk
         out: folder of the gallery
         fresh: set result files of earlier settings or code aside as NAME.nc.old and start anew
+        data: instead of a gallery, draw these result files of `python -m sims train-grid`
     """
+    if data:
+        return _draw_trained(data, out)
     from figures import figure, gallery, style
     from sims import interval, results
     from sims.plan import make_plan
@@ -70,20 +72,34 @@ def make(
             print(f"{claim}: {summary.text}", flush=True)
             status |= 0 if summary.agrees else CONTRADICTED
         for picture in chosen:
-            _save(picture, datasets, out)
+            _save(picture.draw(datasets), picture.name, out)
     print(f"{gallery.write(out, chosen, datasets, level)}")
     return status
 
 
-def _save(picture: Picture, datasets: dict[str, xr.Dataset], out: pathlib.Path) -> None:
+def _draw_trained(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
+    from figures import style
+    from figures.hu2023_training import training
+    from sims import results, train_file
+
+    style.use()
+    datasets = {path.stem: train_file.load(path) for path in paths}
+    results.require_writable(out)
+    for name, dataset in datasets.items():
+        print(_save(training(dataset), name, out))
+    return 0
+
+
+def _save(drawn: Figure, name: str, out: pathlib.Path) -> pathlib.Path:
+    """Writes the figure as PNG and PDF and returns the path of the PNG."""
     import matplotlib.pyplot as plt
 
-    drawn = picture.draw(datasets)
-    drawn.savefig(out / f"{picture.name}.png")
+    drawn.savefig(out / f"{name}.png")
     drawn.set_layout_engine("none")  # The places found for the first file serve the second.
     # Without a date the same data give the same file.
-    drawn.savefig(out / f"{picture.name}.pdf", metadata={"CreationDate": None})
+    drawn.savefig(out / f"{name}.pdf", metadata={"CreationDate": None})
     plt.close(drawn)
+    return out / f"{name}.png"
 
 
 if __name__ == "__main__":

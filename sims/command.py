@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tyro
@@ -13,12 +13,24 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 CONTRADICTED, USAGE, STOPPED = 1, 2, 130
 
 
-def run(command: Callable[..., int], program: str) -> None:
+def run(
+    command: Callable[..., int],
+    program: str,
+    arguments: Sequence[str] | None = None,
+    goes_on: str = "the same command goes on from the last chunk",
+) -> None:
     """Parses the arguments of `command` from its signature, runs it and exits with its status.
 
     Bad input is one line on standard error and status 2; an interrupt is status 130.
+
+    Args:
+        command: returns the status.
+        program: what the help calls it.
+        arguments: those of the command line if None.
+        goes_on: what is said after an interrupt.
     """
-    action = tyro.cli(_deferred(command), prog=program, config=(tyro.conf.FlagCreatePairsOff,))
+    config = (tyro.conf.FlagCreatePairsOff,)
+    action = tyro.cli(_deferred(command), prog=program, args=arguments, config=config)
     from theory.problem import InvalidInput
 
     try:
@@ -27,7 +39,7 @@ def run(command: Callable[..., int], program: str) -> None:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         status = USAGE
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last chunk", file=sys.stderr)
+        print(f"stopped; {goes_on}", file=sys.stderr)
         status = STOPPED
     sys.exit(status)
 

@@ -7,7 +7,7 @@ to another sweep is refused and never overwritten.
 import contextlib
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -67,8 +67,12 @@ def totals(dataset: xr.Dataset) -> list[str]:
     return [str(k) for k in names if "label" in dataset[k].dims and k != "weights"]
 
 
-def load(path: pathlib.Path) -> xr.Dataset:
+def load(path: pathlib.Path, needed: Sequence[str] = COMMON) -> xr.Dataset:
     """Returns the dataset in a result file.
+
+    Args:
+        path: the file.
+        needed: the variables without which it is of another kind.
 
     Raises:
         InvalidInput: if it cannot be read as one: missing, truncated, or not a result file.
@@ -79,7 +83,7 @@ def load(path: pathlib.Path) -> xr.Dataset:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "not a readable file"
         raise InvalidInput(f"results = {path}: {reason} (truncated or of another kind?)") from error
-    if missing := [name for name in COMMON if name not in loaded]:
+    if missing := [name for name in needed if name not in loaded]:
         raise InvalidInput(f"results = {path}: not a result file, it has no {missing[0]!r}")
     return loaded
 
@@ -100,9 +104,24 @@ def resume(path: pathlib.Path, plan: Plan) -> xr.Dataset:
     return fresh
 
 
-def require_same(path: pathlib.Path, found: xr.Dataset, wanted: xr.Dataset) -> None:
-    """Raises InvalidInput, naming the first difference, unless both are of one sweep."""
-    identity = ("claim", "seed", "trials_per_class", "until_width", "chunk", "shard", "code", "jax")
+IDENTITY = ("claim", "seed", "trials_per_class", "until_width", "chunk", "shard", "code", "jax")
+
+
+def require_same(
+    path: pathlib.Path,
+    found: xr.Dataset,
+    wanted: xr.Dataset,
+    identity: Sequence[str] = IDENTITY,
+    axes: Sequence[Hashable] | None = None,
+) -> None:
+    """Raises InvalidInput, naming the first difference, unless both are of one sweep.
+
+    Args:
+        path: where `found` was read, for the message.
+        found, wanted: the two.
+        identity: the attributes that must agree.
+        axes: the coordinates that must agree; those of `theory` if None.
+    """
     for name in identity:
         theirs, ours = found.attrs.get(name), wanted.attrs[name]
         if theirs != ours:
@@ -110,7 +129,7 @@ def require_same(path: pathlib.Path, found: xr.Dataset, wanted: xr.Dataset) -> N
                 f"results = {path}: belongs to another sweep ({name} = {theirs}, this one has "
                 f"{ours}); choose another output or move the file away"
             )
-    for axis in wanted["theory"].dims[:-1]:
+    for axis in wanted["theory"].dims[:-1] if axes is None else axes:
         if axis not in found.coords or not np.array_equal(found[axis], wanted[axis]):
             raise InvalidInput(
                 f"results = {path}: belongs to another sweep (its grid of {axis} differs); choose "
@@ -136,8 +155,8 @@ def save(dataset: xr.Dataset, path: pathlib.Path) -> None:
         raise InvalidInput(f"results = {path}: cannot be written ({error.strerror})") from error
 
 
-def require_writable(folder: pathlib.Path) -> None:
-    """Makes the folder and checks that files can be written to it.
+def require_writable(folder: pathlib.Path, size: int = 0) -> None:
+    """Makes the folder and checks that a file of `size` bytes can be written to it.
 
     Raises:
         InvalidInput: if not.
@@ -145,9 +164,14 @@ def require_writable(folder: pathlib.Path) -> None:
     probe = folder / f".writable-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
+        with probe.open("wb") as handle:
+            handle.write(bytes(size))
+            handle.flush()
+            os.fsync(handle.fileno())
         probe.unlink()
     except OSError as error:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
         raise InvalidInput(
             f"output = {folder}: must be a folder that can be written to ({error.strerror})"
         ) from error
