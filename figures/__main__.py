@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from sims.command import CONTRADICTED, progress_bar, run
+from sims.command import CONTRADICTED, progress_bar, run, side_by_side
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
 
@@ -53,14 +54,22 @@ def make(
     share = level / len({claim for picture in everything.values() for claim in picture.claims})
     interval.require_level(level)
     results.require_writable(out)
-    for claim in claims:
-        if fresh and (out / f"{claim}.nc").exists():
-            (out / f"{claim}.nc").replace(out / f"{claim}.nc.old")
-        results.resume(out / f"{claim}.nc", make_plan(find(claim), trials=trials, seed=seed))
-    datasets, status = {}, 0
-    with progress_bar() as add:
+    if fresh:
         for claim in claims:
-            datasets[claim] = sweep(
+            if (out / f"{claim}.nc").exists():
+                (out / f"{claim}.nc").replace(out / f"{claim}.nc.old")
+
+    def resumed(claim: str) -> None:
+        results.resume(out / f"{claim}.nc", make_plan(find(claim), trials=trials, seed=seed))
+
+    datasets: dict[str, xr.Dataset] = {}
+    status = 0
+    with progress_bar() as add, side_by_side() as each:
+        # Every file and every closed form is looked at before the first draw.
+        list(each(resumed, claims))
+
+        def counted(claim: str) -> xr.Dataset:
+            return sweep(
                 find(claim),
                 trials=trials,
                 seed=seed,
@@ -68,10 +77,15 @@ def make(
                 path=out / f"{claim}.nc",
                 progress=add(claim),
             )
-            summary = summarise(datasets[claim])
-            print(f"{claim}: {summary.text}", flush=True)
-            status |= 0 if summary.agrees else CONTRADICTED
+
+        found = zip(claims, each(counted, claims), strict=True)
         for picture in chosen:
+            # Drawn while later claims are counted; claims come in the order of the pictures.
+            while not datasets.keys() >= set(picture.claims):
+                claim, datasets[claim] = next(found)
+                summary = summarise(datasets[claim])
+                print(f"{claim}: {summary.text}", flush=True)
+                status |= 0 if summary.agrees else CONTRADICTED
             _save(picture.draw(datasets), picture.name, out)
     print(f"{gallery.write(out, chosen, datasets, level)}")
     return status

@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.figure import picture
-from figures.panel import dense_points, draw_panel
+from figures.panel import dense_points, draw_panel, row_by_row
 from figures.style import SERIES
 from theory.claim import find
-from theory.optimal import critical_ratio, optimal_direction, optimal_shift
+from theory.claims.hu2023_heavy_tails import SEPARATION
+from theory.optimal import critical_ratio, optimal_direction
 
 GAUSSIAN, HEAVY = "robustness-costs-every-class-linf", "stable-optimal-risks-linf"
 FALLING = "stable-imbalance-raises-disparity-linf"
@@ -115,7 +116,7 @@ MARGINS = (0.5, 8.0)
 @picture(
     "hu2023-escape",
     (CONSTANT,),
-    "Left: the optimal intercept over the margin against the imbalance ratio, at margin 2; under "
+    "Left: the optimal intercept over the margin against the imbalance ratio; under "
     "heavy tails it ends at a finite ratio (cross), where the optimum escapes to the constant "
     "rule. Right: the critical ratio against the stability index; above a curve the constant rule "
     "is optimal. Points: the simulated problem, whose curve is the solid one, with three finite "
@@ -133,10 +134,15 @@ def escape(datasets: Mapping[str, xr.Dataset]) -> Figure:
 
 
 def _intercepts(axes: Axes) -> None:
-    ratios, margin = np.geomspace(1, 300, 400), 2.0
+    ratios, radius = np.geomspace(1, 300, 400), 0.4 * SEPARATION
     for alpha, look in zip(ALPHAS, SERIES, strict=True):
-        shift = optimal_shift(margin, jnp.ones(2), jnp.asarray(ratios), alpha)
-        depth = np.where(shift.trivial, np.nan, -np.asarray(shift.beta) / margin)
+        fixed = {"radius": radius, "stability_index": alpha}
+        points = {name: np.full(400, value) for name, value in fixed.items()}
+        problems = find(HEAVY).problems({"imbalance_ratio": ratios, **points})
+        rule, gap = problems.classifier, problems.mixture.means[:, 1]
+        reach = np.sum(rule.weight * gap, -1) - radius * np.abs(rule.weight).sum(-1)
+        # The constant rule has no weight; the scale of the noise cancels.
+        depth = np.where(reach > 0, -rule.bias / np.where(reach > 0, reach, 1), np.nan)
         axes.plot(ratios, depth, look.line, color=look.colour, label=f"theory, α = {alpha:g}")
         last = np.flatnonzero(np.isfinite(depth))[-1]
         if alpha < 2:
@@ -146,15 +152,20 @@ def _intercepts(axes: Axes) -> None:
     axes.set_ylabel("−intercept / margin, [0, ∞)")
 
 
+def _critical_ratio(margin_and_alpha: tuple[jax.Array, jax.Array]) -> jax.Array:
+    margin, alpha = margin_and_alpha
+    return critical_ratio(margin, jnp.ones(2), alpha)[1]
+
+
 def _phases(axes: Axes) -> None:
     alphas = np.linspace(0.5, 1.98, 75)
     points = {"imbalance_ratio": np.ones(75), "intercept": np.ones(75), "stability_index": alphas}
     problems = jax.tree.map(jnp.asarray, find(CONSTANT).problems(points))
-    own = optimal_direction(problems.mixture, problems.threat).margin
+    own = row_by_row(lambda p: optimal_direction(p.mixture, p.threat).margin, problems)
     margins: dict[str, jax.Array] = {"the simulated problem": own}
     margins |= {f"margin {margin:g}": jnp.full(75, margin) for margin in MARGINS}
     for (label, margin), look in zip(margins.items(), SERIES, strict=False):
-        critical = critical_ratio(margin, jnp.ones((75, 2)), jnp.asarray(alphas))[1]
+        critical = row_by_row(_critical_ratio, (margin, jnp.asarray(alphas)))
         axes.plot(
             alphas, critical, look.line, color=look.colour, label=f"critical ratio, theory, {label}"
         )

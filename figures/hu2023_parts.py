@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 
 from figures.figure import picture
 from figures.hu2023_heavy_tails import law_name
+from figures.panel import row_by_row
 from figures.style import SERIES
 from theory.claim import find
-from theory.disparity import decomposition
-from theory.problem import LinfBall
+from theory.disparity import Decomposition, decomposition
+from theory.problem import LinfBall, Mixture
 
 GAUSSIAN, HEAVY = "imbalance-raises-disparity-linf", "stable-imbalance-raises-disparity-linf"
 PARTS = ("standard rule", "inherent effect of robustness", "effect of the imbalance ratio")
@@ -89,6 +90,10 @@ def _heights(name: str, points: dict[str, np.ndarray]) -> list[np.ndarray]:
     claim = find(name)
     problems = jax.tree.map(jnp.asarray, claim.problems(points))
     threat = LinfBall(jnp.asarray(points["radius"]))
-    found = decomposition(problems.mixture, threat, "path")
+    found = row_by_row(_along_the_path, (problems.mixture, threat))
     changes = [np.asarray(part.positive - part.negative) for part in found]
     return [claim.theory(points)[:, 0], *changes]
+
+
+def _along_the_path(law: tuple[Mixture, LinfBall]) -> Decomposition:
+    return decomposition(*law, "path")

@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import tyro
@@ -52,6 +54,20 @@ def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
         return lambda: command(*args, **kwargs)
 
     return parsed
+
+
+@contextlib.contextmanager
+def side_by_side() -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
+    """Yields a map whose calls run in as many threads as there are cores, results in order.
+
+    Compiling and counting release the interpreter, so threads are enough. After an error or an
+    interrupt what has not begun is dropped.
+    """
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager

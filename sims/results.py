@@ -7,6 +7,7 @@ to another sweep is refused and never overwritten.
 import contextlib
 import os
 import pathlib
+import threading
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -161,7 +162,8 @@ def require_writable(folder: pathlib.Path, size: int = 0) -> None:
     Raises:
         InvalidInput: if not.
     """
-    probe = folder / f".writable-{os.getpid()}"
+    # Threads of one process may ask at the same time.
+    probe = folder / f".writable-{os.getpid()}-{threading.get_ident()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with probe.open("wb") as handle:
