@@ -11,6 +11,8 @@ import tyro
 from sims.command import CONTRADICTED, progress_bar, run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
 
     from sims.plan import Shard
@@ -34,7 +36,8 @@ def check(
 
     Exit status: 0 every claim agrees; 1 one is contradicted or has no verdict; 2 bad input.
     A killed run goes on where it was when the same command is given again.
-    `python -m sims train-grid --help` describes the training of linear models.
+    `python -m sims train-grid --help` describes the training of linear models,
+    `python -m sims validate --help` the check of the noise itself.
 
     Args:
         names: claims to test (`python -m theory` lists them); all of them if none is named
@@ -192,11 +195,69 @@ def train_grid(
     return 0
 
 
+def validate(
+    *,
+    alpha: float | None = None,
+    tolerance: float = 0.06,
+    trials: int = 2**28,
+    seed: int = 0,
+    level: float = 1e-4,
+) -> int:
+    """Test the law of the noise at 40 thresholds at once: contradicted, agrees, or undecided.
+
+    Tail probabilities from 1e-4 to 1 - 1e-4 are compared with counts of draws, looking after every
+    chunk and stopping at the first verdict: all evidence is valid at any time. Errors of scale,
+    shift and stability index are looked for by name. Exit status: 0 it agrees; 1 it is contradicted
+    or undecided; 2 bad input.
+
+    Args:
+        alpha: stability index, in [0.1, 2]; the standard Gaussian if not given
+        tolerance: relative error of each tail probability that is called agreement
+        trials: draws after which an undecided run ends, a multiple of 2^14
+        seed: of all draws, in [0, 2^32)
+        level: chance that a true law is ever contradicted
+    """
+    import jax
+
+    from sims import evidence
+    from sims import validate as rule
+    from theory.claims.noise_law import law_tails
+    from theory.domain import InvalidInput
+
+    if not 0 <= seed < 2**32:
+        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
+    tails = evidence.make_tails(*law_tails(alpha))
+    name = "gaussian" if alpha is None else f"stable law of index {alpha:g}"
+    with progress_bar() as add:
+        report = rule.validate(
+            jax.random.key(seed),
+            alpha,
+            tails,
+            tolerance=tolerance,
+            most=trials,
+            level=level,
+            progress=add(name),
+        )
+    by = f" by {', '.join(report.against)}" if report.against else ""
+    print(
+        f"{name}: {report.verdict}{by} after {report.trials} draws (±{report.widest:.2g} relative)"
+    )
+    return 0 if report.verdict == rule.AGREES else CONTRADICTED
+
+
+# Commands by their first word; without one of them, claims are tested.
+COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
+    "train-grid": (train_grid, "the same command starts anew"),
+    "validate": (validate, "the same command starts anew"),
+}
+
+
 def main() -> None:
-    """Runs the command that the first word names: train-grid, otherwise a test of claims."""
-    if sys.argv[1:2] == ["train-grid"]:
-        again = "the same command starts anew"
-        run(train_grid, "python -m sims train-grid", sys.argv[2:], again)
+    """Runs the command that the first word names, otherwise a test of claims."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word in COMMANDS:
+        command, again = COMMANDS[word]
+        run(command, f"python -m sims {word}", sys.argv[2:], again)
     run(check, "python -m sims")
 
 

@@ -97,15 +97,18 @@ def validate(
         alpha: stability index of the law that is drawn, in (0, 2]; None is N(0, 1).
         tails: what is claimed of it.
         tolerance, level: as for `judge`.
-        most: draws after which an undecided run ends, >= 1.
+        most: draws after which an undecided run ends, a multiple of `thresholds.BLOCK`.
         chunk: draws between two looks, a multiple of `thresholds.BLOCK`.
         progress: called after each chunk with the share of `most`.
 
     Raises:
         InvalidInput: naming the argument, its value and what is allowed, before any draw.
     """
-    if not isinstance(most, int) or most < thresholds.BLOCK:
-        raise InvalidInput(f"most = {most}: draws, an integer of at least {thresholds.BLOCK}")
+    for name, value in (("most", most), ("chunk", chunk)):
+        if value < thresholds.BLOCK or value % thresholds.BLOCK:
+            raise InvalidInput(
+                f"{name} = {value}: must be a positive multiple of {thresholds.BLOCK}"
+            )
     judge(tails, np.zeros(tails.beyond.size, np.int64), 0, tolerance=tolerance, level=level)
     report = None
     for trials, counts in _looks(key, alpha, tails, most, chunk):

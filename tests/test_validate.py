@@ -172,6 +172,10 @@ BAD = [
     (lambda: validate.judge(TRUE[1.0], np.zeros(40, int), 0, tolerance=0.0), "tolerance"),
     (lambda: validate.judge(TRUE[1.0], np.zeros(40, int), 0, tolerance=1.0, level=1.0), "level"),
     (lambda: validate.validate(jax.random.key(0), 1.0, TRUE[1.0], tolerance=1.0, most=5), "most"),
+    (
+        lambda: validate.validate(jax.random.key(0), 1.0, TRUE[1.0], tolerance=1.0, chunk=99),
+        "chunk",
+    ),
 ]
 
 
@@ -187,3 +191,28 @@ def test_nothing_counted_says_nothing():
     assert report.against == ()
     assert stable.sf(0.0, 1.0) == 0.5
     assert isinstance(evidence.weigh(TRUE[1.0], np.zeros(40, int), 0).bins, float)
+
+
+def test_the_command_says_which_verdict(capsys, monkeypatch):
+    from sims import __main__ as command
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["sims", "validate", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            command.main()
+        return stop.value.code, *capsys.readouterr()
+
+    status, out, _ = call("--alpha", "1", "--trials", str(2**24), "--tolerance", "0.5")
+    assert (status, "agrees" in out) == (0, True)
+    status, out, _ = call("--trials", str(2**14), "--tolerance", "1e-3")
+    assert (status, "undecided" in out) == (1, True)
+    for arguments, name in (
+        (("--alpha", "3"), "alpha"),
+        (("--tolerance", "0"), "tolerance"),
+        (("--trials", "5"), "most"),
+        (("--seed", "-1"), "seed"),
+        (("--level", "2"), "level"),
+    ):
+        status, out, error = call(*arguments)
+        assert (status, out) == (2, "")
+        assert error.startswith(f"error: {name} = ")
