@@ -99,7 +99,7 @@ def test_estimands_of_squared_risks_name_their_arms():
 
 
 def test_other_problems_are_refused():
-    with pytest.raises(InvalidInput, match="must be a Problem or a RegressionProblem"):
+    with pytest.raises(InvalidInput, match="not of a kind that claims speak of"):
         closed_risks(1.0)
-    with pytest.raises(InvalidInput, match="must be a Problem or a RegressionProblem"):
+    with pytest.raises(InvalidInput, match="not of a kind that claims speak of"):
         component_weights(1.0, squared_risks("gap", ("a",), {"a": {"a": 1}}, False))
