@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.figure import picture
-from figures.panel import dense_points, draw_panel, row_by_row
+from figures.panel import dense_points, draw_panel
 from figures.style import SERIES
-from theory.claim import find
+from theory.claim import find, row_by_row
 from theory.claims.hu2023_heavy_tails import SEPARATION
 from theory.optimal import critical_ratio, optimal_direction
 

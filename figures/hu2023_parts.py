@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 
 from figures.figure import picture
 from figures.hu2023_heavy_tails import law_name
-from figures.panel import row_by_row
 from figures.style import SERIES
-from theory.claim import find
+from theory.claim import find, row_by_row
 from theory.disparity import Decomposition, decomposition
 from theory.problem import LinfBall, Mixture
 

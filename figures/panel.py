@@ -1,10 +1,7 @@
 """One panel: a claim against one of its axes, everything else held fixed."""
 
-import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-import jax
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -113,15 +110,3 @@ def label_of(claim: Claim, index: int = 0) -> str:
     meaning = axis.meaning[0].upper() + axis.meaning[1:]
     domain = str(axis.domain).replace("-inf", "−∞").replace("inf", "∞")
     return f"{meaning}, {domain}"
-
-
-@functools.partial(
-    jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0}
-)
-def row_by_row(function: Callable[[Any], Any], rows: Any) -> Any:
-    """Returns the function of each row of a pytree of arrays (n, ...), compiled in little time.
-
-    A picture has few rows: what counts is how long the function takes to compile, and a law of one
-    stability index takes less than one of many.
-    """
-    return jax.lax.map(function, rows)

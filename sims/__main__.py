@@ -222,7 +222,7 @@ def validate(
     from sims import evidence
     from sims import validate as rule
     from theory.claims.noise_law import law_tails
-    from theory.domain import InvalidInput
+    from theory.problem import InvalidInput
 
     if not 0 <= seed < 2**32:
         raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")

@@ -1,6 +1,7 @@
 """Error counts of one problem: sample, perturb, classify, count."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,19 +58,45 @@ def class_errors(
         int32 counts of each class.
     """
 
-    def add(index: jax.Array, counts: ErrorCounts) -> ErrorCounts:
-        key_of_block = jax.random.fold_in(key, start + index.astype(jnp.uint32))
+    def add(key_of_block: jax.Array, _: jax.Array, wanted: jax.Array, counts: Any) -> ErrorCounts:
         wrong, finite = _block(key_of_block, mixture, classifier, threat)
-        wanted = (index * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32) < trials)[None, :]
         return ErrorCounts(
-            counts.errors + _count(wrong & finite & wanted),
-            counts.nonfinite + _count(~finite & wanted),
+            counts.errors + count(wrong & finite & wanted),
+            counts.nonfinite + count(~finite & wanted),
         )
 
-    start, none = jnp.asarray(first_block, jnp.uint32), jnp.zeros(2, jnp.int32)
+    none = jnp.zeros(2, jnp.int32)
+    return over_blocks(add, ErrorCounts(none, none), key, trials, first_block)
+
+
+def over_blocks(
+    add: Callable[[jax.Array, jax.Array, jax.Array, Any], Any],
+    empty: Any,
+    key: jax.Array,
+    trials: jax.Array | int,
+    first_block: jax.Array | int,
+) -> Any:
+    """Returns the totals of a range of blocks, one after the other.
+
+    Args:
+        add: the block's own key, its place in the range, which of its points are wanted
+            (1, BLOCK), and the totals so far -> the totals with the block.
+        empty: the totals of no block.
+        key: a JAX key; block b gets fold_in(key, b), wherever the range begins.
+        trials: points wanted in all; the last block may be wanted in part.
+        first_block: the block to start from.
+    """
+    start = jnp.asarray(first_block, jnp.uint32)
+
+    def one(index: jax.Array, totals: Any) -> Any:
+        key_of_block = jax.random.fold_in(key, start + index.astype(jnp.uint32))
+        wanted = (index * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32) < trials)[None, :]
+        return add(key_of_block, index, wanted, totals)
+
     blocks = jnp.asarray((trials + BLOCK - 1) // BLOCK, jnp.int32)
-    return jax.lax.fori_loop(jnp.int32(0), blocks, add, ErrorCounts(none, none))
+    return jax.lax.fori_loop(jnp.int32(0), blocks, one, empty)
 
 
-def _count(flags: jax.Array) -> jax.Array:
+def count(flags: jax.Array) -> jax.Array:
+    """Returns how many flags of the last axis are set, int32."""
     return jnp.sum(flags, axis=-1, dtype=jnp.int32)

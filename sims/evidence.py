@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from theory.domain import InvalidInput
+from theory.problem import InvalidInput
 
 Floats = NDArray[np.float64]
 # Sizes of the error along a direction that the mixture covers, from the largest admissible down.

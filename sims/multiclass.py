@@ -4,13 +4,13 @@ Every coordinate of every point is drawn, and for each other class the point is 
 ball the furthest towards that class and classified again; no norm is subtracted from a margin.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from sims import attack, draws
-from sims.estimate import BLOCK, ErrorCounts
+from sims.estimate import BLOCK, ErrorCounts, count, over_blocks
 from theory.problem import GaussianClasses, InvalidInput, LinearScores, Threat
 
 
@@ -80,44 +80,22 @@ def target_counts(
     factors = jax.lax.map(jnp.linalg.cholesky, classes.covariances)
     moves = _moves(scores, threat)
 
-    def add(index: jax.Array, counts: TargetCounts) -> TargetCounts:
-        key_of_block = jax.random.fold_in(key, start + index.astype(jnp.uint32))
+    def add(key_of_block: jax.Array, _: jax.Array, wanted: jax.Array, counts: Any) -> TargetCounts:
         x = points(key_of_block, classes, factors, BLOCK)
-        wanted = index * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32) < trials
         return jax.tree.map(jnp.add, counts, _count(x, scores, moves, wanted))
 
-    start, number = jnp.asarray(first_block, jnp.uint32), classes.means.shape[0]
+    number = classes.means.shape[0]
     one, two = jnp.zeros(number, jnp.int32), jnp.zeros((number, number), jnp.int32)
-    blocks = jnp.asarray((trials + BLOCK - 1) // BLOCK, jnp.int32)
-    return jax.lax.fori_loop(jnp.int32(0), blocks, add, TargetCounts(one, two, two, one))
+    return over_blocks(add, TargetCounts(one, two, two, one), key, trials, first_block)
 
 
-def class_errors(
-    key: jax.Array,
-    classes: GaussianClasses,
-    scores: LinearScores,
-    threat: Threat | None,
-    trials: jax.Array | int,
-    first_block: jax.Array | int = 0,
-) -> ErrorCounts:
-    """Returns the errors of `target_counts`, (K,), as a sweep takes them."""
-    counts = target_counts(key, classes, scores, threat, trials, first_block)
+def class_errors(counts: TargetCounts) -> ErrorCounts:
+    """Returns the errors, (K,), as a sweep takes them."""
     return ErrorCounts(counts.errors, counts.nonfinite)
 
 
-def reached_targets(
-    key: jax.Array,
-    classes: GaussianClasses,
-    scores: LinearScores,
-    threat: Threat | None,
-    trials: jax.Array | int,
-    first_block: jax.Array | int = 0,
-) -> ErrorCounts:
-    """Returns the reached targets of `target_counts`, (K (K - 1),), as a sweep takes them.
-
-    They are the rows of the matrix one after the other, without the diagonal.
-    """
-    counts = target_counts(key, classes, scores, threat, trials, first_block)
+def reached_targets(counts: TargetCounts) -> ErrorCounts:
+    """Returns the rows of `reached` one after the other, without the diagonal, (K (K - 1),)."""
     number = counts.errors.shape[0]
     pairs = [(y, j) for y in range(number) for j in range(number) if j != y]
     own, other = jnp.asarray(pairs).T
@@ -154,22 +132,18 @@ def _count(x: jax.Array, scores: LinearScores, moves: jax.Array, wanted: jax.Arr
     shifts = jnp.arange(1, number)
     wrong, ahead, finite = jax.lax.map(attacked, (shifts, moves))
     good = finite.all(0) & jnp.isfinite(x).all(-1)
-    spoiled, good = ~good & wanted[None, :], good & wanted[None, :]
+    spoiled, good = ~good & wanted, good & wanted
     errs = wrong.any(0) & good
     leader = jnp.argmax(ahead, 0)[None] + 1 == shifts[:, None, None]
     row = jnp.broadcast_to(own[None, :], (number - 1, number))
     column = (row + shifts[:, None]) % number
     empty = jnp.zeros((number, number), jnp.int32)
     return TargetCounts(
-        _sum(errs),
-        empty.at[row, column].set(_sum((ahead >= 0) & good[None])),
-        empty.at[row, column].set(_sum(leader & errs[None])),
-        _sum(spoiled),
+        count(errs),
+        empty.at[row, column].set(count((ahead >= 0) & good[None])),
+        empty.at[row, column].set(count(leader & errs[None])),
+        count(spoiled),
     )
-
-
-def _sum(flags: jax.Array) -> jax.Array:
-    return jnp.sum(flags, axis=-1, dtype=jnp.int32)
 
 
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:

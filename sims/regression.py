@@ -11,19 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from sims import attack, draws
+from sims.estimate import BLOCK, count, over_blocks
 from theory.problem import Threat
 
-# Draws at a time. Part of the definition of the draws, as in `sims.estimate`.
-BLOCK = 4096
 # Blocks of one call: its sums come back block by block, for the host to add in their order.
 MOST_BLOCKS = 32
-
-
-class SquaredLosses(NamedTuple):
-    """The mean of the squared loss over all draws, and how many there were."""
-
-    mean: jax.Array
-    trials: int
 
 
 class SquaredSums(NamedTuple):
@@ -106,60 +98,25 @@ def squared_sums(
     """
     factors = jax.lax.map(jnp.linalg.cholesky, covariance)
     arms, size, dtype = *weight.shape, weight.dtype
-    start = jnp.asarray(first_block, jnp.uint32)
 
-    def add(index: jax.Array, sums: SquaredSums) -> SquaredSums:
-        key_of_block = jax.random.fold_in(key, start + index.astype(jnp.uint32))
+    def add(
+        key_of_block: jax.Array, index: jax.Array, wanted: jax.Array, sums: SquaredSums
+    ) -> SquaredSums:
         white = draws.normal(key_of_block, (BLOCK, size + 1), dtype)
         squares = jax.vmap(_squares, (None, 0, 0, 0, 0, 0))(
             white, true_weight, factors, noise, weight, step
         )
-        wanted = (index * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32) < trials)[None, :]
         finite = jnp.isfinite(squares.losses + squares.residuals + squares.responses)
         losses, residuals, responses = (
             old.at[index].set(jnp.sum(jnp.where(wanted & finite, new, 0), axis=-1))
             for old, new in zip(sums[:3], squares, strict=True)
         )
-        bad = sums.nonfinite + jnp.sum(wanted & ~finite, axis=-1, dtype=jnp.int32)
+        bad = sums.nonfinite + count(wanted & ~finite)
         return SquaredSums(losses, residuals, responses, bad)
 
     none = jnp.zeros((MOST_BLOCKS, arms), dtype)
     empty = SquaredSums(none, none, none, jnp.zeros(arms, jnp.int32))
-    blocks = jnp.asarray((trials + BLOCK - 1) // BLOCK, jnp.int32)
-    return jax.lax.fori_loop(jnp.int32(0), blocks, add, empty)
-
-
-def squared_losses(
-    key: jax.Array,
-    true_weight: jax.Array,
-    covariance: jax.Array,
-    noise: jax.Array,
-    weight: jax.Array,
-    threat: Threat | None,
-    blocks: int,
-) -> SquaredLosses:
-    """Returns the mean of (y - weight . (x + delta))^2 with the worst delta of each draw.
-
-    Args:
-        key: a JAX key; block b draws from fold_in(key, b).
-        true_weight: of y = true_weight . x + noise * N(0, 1), (d,).
-        covariance: of x, (d, d), positive definite.
-        noise: standard deviation of y given x, ().
-        weight: the weights under attack, (d,).
-        threat: the perturbations allowed, or None.
-        blocks: how many blocks of 4096 draws.
-    """
-    factor, step = jnp.linalg.cholesky(covariance), jnp.zeros_like(weight)
-    if threat is not None:
-        step = threat.radius * attack.steepest(threat, weight)
-
-    def block(index: jax.Array) -> jax.Array:
-        shape = (BLOCK, weight.size + 1)
-        white = draws.normal(jax.random.fold_in(key, index), shape, weight.dtype)
-        return jnp.mean(_squares(white, true_weight, factor, noise, weight, step).losses)
-
-    means = jax.lax.map(block, jnp.arange(blocks, dtype=jnp.uint32))
-    return SquaredLosses(jnp.mean(means), blocks * BLOCK)
+    return over_blocks(add, empty, key, trials, first_block)
 
 
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:

@@ -78,14 +78,14 @@ def _(
 def _(
     problem: MulticlassProblem, key: jax.Array, trials: jax.Array, first_block: jax.Array
 ) -> estimate.ErrorCounts:
-    return multiclass.class_errors(key, *problem, trials, first_block)
+    return multiclass.class_errors(multiclass.target_counts(key, *problem, trials, first_block))
 
 
 @tally.register
 def _(
     problem: TargetedProblem, key: jax.Array, trials: jax.Array, first_block: jax.Array
 ) -> estimate.ErrorCounts:
-    return multiclass.reached_targets(key, *problem, trials, first_block)
+    return multiclass.reached_targets(multiclass.target_counts(key, *problem, trials, first_block))
 
 
 @tally.register

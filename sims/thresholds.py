@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sims import draws
-from theory.domain import InvalidInput
+from theory.problem import InvalidInput
 
 BLOCK = 2**14
 MOST = 2**30  # Counts of one call are int32.

@@ -15,8 +15,14 @@ import numpy as np
 
 from sims import sample
 from sims.train_setup import Points
-from theory.domain import Interval, InvalidInput, require_inside, require_known
-from theory.problem import GaussianMixture, StableMixture
+from theory.problem import (
+    GaussianMixture,
+    Interval,
+    InvalidInput,
+    StableMixture,
+    require_inside,
+    require_known,
+)
 
 DIMENSION, MAJORITY, MEAN_SUPPORT = 100, 1000, 25
 RATIO = Interval(1, MAJORITY)

@@ -13,7 +13,7 @@ import numpy as np
 from sims import train_data
 from sims.plan import code_revision, versions
 from sims.train_setup import Settings, require_batch, require_settings
-from theory.domain import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, InvalidInput, require_inside
+from theory.problem import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, InvalidInput, require_inside
 
 ORDERS = {"l1": 1.0, "l2": 2.0, "linf": float("inf")}
 RATES = (0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0002, 0.0001)

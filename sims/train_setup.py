@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from theory.domain import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, InvalidInput, require_inside
+from theory.problem import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, InvalidInput, require_inside
 
 # On the host of numpy, inside the executable of JAX.
 Array = Any

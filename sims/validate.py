@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sims import evidence, interval, thresholds
 from sims.evidence import Evidence, Tails
-from theory.domain import InvalidInput
+from theory.problem import InvalidInput
 
 CONTRADICTED, AGREES, UNDECIDED = "contradicted", "agrees", "undecided"
 

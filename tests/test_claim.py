@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from small import CLAIM
 
-from figures.panel import row_by_row
 from sims.sweep import sweep
 from sims.verdict import summarise
-from theory.claim import CLASS_RISKS, Axis, bibtex, find, register, registered
+from theory.claim import CLASS_RISKS, Axis, bibtex, find, register, registered, row_by_row
 from theory.domain import NON_NEGATIVE, Interval
 from theory.problem import InvalidInput
 

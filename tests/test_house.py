@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = ("theory", "sims", "nets", "figures")
 ALLOWED = {
     "theory": ("theory",),
-    "sims": ("sims", "theory.problem", "theory.domain", "theory.claim", "theory.claims"),
+    "sims": ("sims", "theory.problem", "theory.claim", "theory.claims"),
     "nets": ("nets", "sims", "theory.problem", "theory.reweighting"),
     "figures": PACKAGES,
 }

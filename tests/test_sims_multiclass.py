@@ -196,7 +196,7 @@ def test_non_finite_draws_are_counted_and_are_in_no_other_count(monkeypatch):
 
 def test_events_are_rows_without_the_diagonal(counts):
     ball = _with_radius("l2", BALLS["l2"].radius)
-    reached = reached_targets(KEY, CLASSES, SCORES, ball, TRIALS)
+    reached = reached_targets(target_counts(KEY, CLASSES, SCORES, ball, TRIALS))
     assert np.array_equal(reached.errors, counts["l2"].reached[OFF])
     assert reached.nonfinite.shape == (6,)
 

@@ -62,15 +62,18 @@ def test_a_thousand_true_laws_raise_no_more_alarms_than_budgeted_under_peeking()
     assert naive > most
 
 
-@pytest.mark.parametrize("alpha", LAWS)
-@pytest.mark.parametrize("off", [{"scale": 5e-4}, {"alpha": -5e-4}, {"shift": 5e-4}])
+OFF = [{"scale": 5e-4}, {"alpha": -5e-4}, {"shift": 5e-4}]
+
+
+# The Gaussian law has no index.
+@pytest.mark.parametrize(
+    ("alpha", "off"), [(a, off) for a in LAWS for off in OFF if a is not None or "alpha" not in off]
+)
 def test_errors_of_one_in_two_thousand_are_seen(alpha, off):
     """With 2^31 draws of the true law, at level 1e-4, by the direction and nothing else is needed.
 
     The draws are fixed; that a true claim is not rejected by them has chance at least 1 - 1e-4.
     """
-    if alpha is None and "alpha" in off:
-        pytest.skip("the Gaussian law has no index")
     rng, trials = np.random.default_rng(3), 2**31
     counts = simulated(rng, TRUE[alpha], 1, trials)[0][0]
     wrong = make_tails(*law_tails(alpha, **off))

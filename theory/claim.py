@@ -37,6 +37,7 @@ __all__ = [
     "find",
     "register",
     "registered",
+    "row_by_row",
 ]
 
 Relation = Literal["==", "<=", ">="]
@@ -197,7 +198,7 @@ class Claim:
         """
         problems = self.problems(points)
         with jax.enable_x64(True):
-            risks = np.stack(_in_blocks(closed_risks, problems), axis=1)
+            risks = np.stack(row_by_row(closed_risks, problems), axis=1)
         return np.einsum("nkc,nc->nk", component_weights(problems, self.estimand), risks)
 
     def problems(self, points: dict[str, np.ndarray]) -> Any:
@@ -237,7 +238,7 @@ def _said(claim: Claim, points: dict[str, np.ndarray]) -> _Said:
 @functools.lru_cache(maxsize=256)
 def _remembered(claim: Claim, dtype: np.dtype, columns: tuple[tuple[str, bytes], ...]) -> _Said:
     with jax.enable_x64(True):
-        said = _in_blocks(_sentence(claim), {n: np.frombuffer(v, dtype) for n, v in columns})
+        said = row_by_row(_sentence(claim), {n: np.frombuffer(v, dtype) for n, v in columns})
     said = said._replace(
         theory=np.stack(said.theory, axis=1),
         failing=np.stack(said.failing, axis=1) if said.failing else None,
@@ -258,14 +259,18 @@ def _sentence(claim: Claim) -> Callable[[dict[str, jax.Array]], _Said]:
     return say
 
 
-def _in_blocks(function: Callable[[Any], Any], columns: Any) -> Any:
-    """Returns function(row) for each row of columns, pytrees of arrays (n, ...)."""
+def row_by_row(function: Callable[[Any], Any], columns: Any) -> Any:
+    """Returns function(row) for each row of columns, pytrees of arrays (n, ...), as NumPy arrays.
+
+    Compiled once for each function and kind of row, whatever n, in as little time as may be; a
+    law of one stability index also takes less of it than one of many.
+    """
     count = len(jax.tree.leaves(columns)[0])
     results = []
     for start in range(0, count, BLOCK):
         rows = np.minimum(np.arange(start, start + BLOCK), count - 1)
         block = jax.tree.map(lambda a, rows=rows: a[rows], columns)
-        computed = _row_by_row(function, block, min(BLOCK, count - start))
+        computed = _block_of_rows(function, block, min(BLOCK, count - start))
         results.append(jax.tree.map(np.asarray, computed))
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
 
@@ -274,7 +279,7 @@ def _in_blocks(function: Callable[[Any], Any], columns: Any) -> Any:
 @functools.partial(
     jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0}
 )
-def _row_by_row(function: Callable[[Any], Any], block: Any, count: int) -> Any:
+def _block_of_rows(function: Callable[[Any], Any], block: Any, count: int) -> Any:
     """Returns the function of the first `count` rows of a block, and zeros for the others."""
 
     def value(row: int) -> Any:

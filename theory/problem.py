@@ -19,15 +19,21 @@ from theory.domain import (
     REAL,
     STABILITY_INDEX,
     UNIT_INTERVAL,
+    Interval,
     InvalidInput,
     require_inside,
+    require_known,
 )
 from theory.noun import noun, require_shape, require_values
 
 __all__ = [
+    "NON_NEGATIVE",
+    "POSITIVE",
+    "UNIT_INTERVAL",
     "EllipticalStableMixture",
     "GaussianClasses",
     "GaussianMixture",
+    "Interval",
     "InvalidInput",
     "L1Ball",
     "L2Ball",
@@ -42,6 +48,8 @@ __all__ = [
     "Threat",
     "imbalance_ratio",
     "prior_of_ratio",
+    "require_inside",
+    "require_known",
 ]
 
 
