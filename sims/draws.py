@@ -63,6 +63,31 @@ def normal(
     return drawn.sign * jnp.sqrt(2 * drawn.exponential) * quarter_sine(angle, 1.0)
 
 
+def normal_pair(
+    key: jax.Array,
+    shape: tuple[int, ...] = (),
+    dtype: DTypeLike = jnp.float32,
+    *,
+    block: ArrayLike = 0,
+) -> tuple[jax.Array, jax.Array]:
+    """Two independent arrays of standard Gaussian draws from the words of one, at its price.
+
+    The first is `normal(key, shape, dtype, block=block)`. The second takes the cosine where that
+    takes the sine, so its magnitudes have the same law to the last cell; its sign is the lowest
+    bit of word 1, which decides the angle by less than 2^-30 of a quarter turn.
+
+    Args and errors are those of `normal`.
+
+    Source: Box and Muller (1958).
+    """
+    drawn = _draw(key, shape, dtype, block)
+    radius = jnp.sqrt(2 * drawn.exponential)
+    near, far = quarter_sine(drawn.edge, 1.0), quarter_sine(1 - drawn.edge, 1.0)
+    sine = jnp.where(drawn.near_pole, far, near)
+    cosine = jnp.where(drawn.near_pole, near, far)
+    return drawn.sign * radius * sine, drawn.other_sign * radius * cosine
+
+
 def symmetric_stable(
     key: jax.Array,
     alpha: ArrayLike,
@@ -135,9 +160,10 @@ def log_symmetric_stable(
 
 
 class _Draw(NamedTuple):
-    """Sign, angle and exponential variable; pi/2 edge is pi/2 - |U| if `near_pole`, else |U|."""
+    """Signs, angle and exponential variable; pi/2 edge is pi/2 - |U| if `near_pole`, else |U|."""
 
     sign: jax.Array
+    other_sign: jax.Array
     near_pole: jax.Array
     edge: jax.Array
     exponential: jax.Array
@@ -153,6 +179,7 @@ def _draw(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike, block: Array
     tail = _fraction(second, first, width - 1, dtype)
     return _Draw(
         sign=_sign(first, dtype),
+        other_sign=_sign(first << (width - 1), dtype),
         near_pole=_bit(first, width - 2),
         edge=_fraction(first, second, width - 2, dtype),
         exponential=_exponential(_bit(second, width - 1), tail),

@@ -130,8 +130,28 @@ def test_float64_without_x64_is_refused():
         draws.normal(KEY, (2,), jnp.float64)
 
 
+def test_the_first_of_a_pair_is_normal_and_the_second_has_its_magnitudes(monkeypatch):
+    """The bit that swaps sine and cosine swaps the magnitudes, so both have the same cells."""
+    words = bits.words
+
+    def both(key):
+        return draws.normal_pair(key, (1 << 14,))
+
+    def swapped(*arguments):
+        angle, exponential = words(*arguments)
+        return angle ^ jnp.uint32(1 << 30), exponential
+
+    (first, second), alone = jax.jit(lambda key: (both(key), draws.normal(key, (1 << 14,))))(KEY)
+    np.testing.assert_array_equal(first, alone)
+    monkeypatch.setattr(bits, "words", swapped)
+    found = jax.jit(lambda key: both(key))(KEY)
+    np.testing.assert_array_equal(np.abs(found), np.abs([second, first]))
+    np.testing.assert_array_equal(np.sign(found[1]), np.sign(second))
+
+
 SAMPLERS = {
     "normal": lambda key, shape: draws.normal(key, shape),
+    "second of a pair": lambda key, shape: draws.normal_pair(key, shape)[1],
     "stable": lambda key, shape: draws.symmetric_stable(key, 1.5, shape),
     "stable64": lambda key, shape: draws.symmetric_stable(key, 0.7, shape, jnp.float64),
 }
