@@ -230,7 +230,8 @@ def _magnitude(drawn: _Draw, alpha: ArrayLike) -> tuple[jax.Array, jax.Array, ja
     edge, pole = drawn.edge, drawn.near_pole
     alpha = jnp.asarray(alpha, edge.dtype)
     alpha = jnp.where((alpha > 0) & (alpha <= 2), alpha, jnp.nan)
-    alpha = jnp.broadcast_to(alpha, edge.shape)
+    # Not broadcast to all draws, which compilers would write to memory before a loop over blocks.
+    alpha = jnp.expand_dims(alpha, range(edge.ndim - alpha.ndim))
     steep = alpha > 1
     near = jnp.where(steep, 2 - alpha, alpha)
     apart = jnp.where(steep, alpha - 1, 1 - alpha)
