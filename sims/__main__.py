@@ -37,7 +37,8 @@ def check(
     Exit status: 0 every claim agrees; 1 one is contradicted or has no verdict; 2 bad input.
     A killed run goes on where it was when the same command is given again.
     `python -m sims train-grid --help` describes the training of linear models,
-    `python -m sims validate --help` the check of the noise itself.
+    `python -m sims validate --help` the check of the noise itself,
+    `python -m sims explore --help` a quick look that is not evidence.
 
     Args:
         names: claims to test (`python -m theory` lists them); all of them if none is named
@@ -236,7 +237,7 @@ def validate(
             tolerance=tolerance,
             most=trials,
             level=level,
-            progress=add(name),
+            progress=add(f"{name}, exploratory"),
         )
     by = f" by {', '.join(report.against)}" if report.against else ""
     print(
@@ -245,10 +246,56 @@ def validate(
     return 0 if report.verdict == rule.AGREES else CONTRADICTED
 
 
+def explore(
+    name: tyro.conf.Positional[str],
+    /,
+    *,
+    trials: int = 100_000,
+    seed: int = 0,
+    grid: tuple[str, ...] = (),
+    level: float = 1e-3,
+    out: pathlib.Path = pathlib.Path("results"),
+) -> int:
+    """Look at natural and robust class risks of a whole grid in seconds, by projection.
+
+    The projection assumes the lemma under test, so what this prints and saves is not evidence,
+    says so, and is refused wherever results are judged, merged or drawn. Exit status: 0 done;
+    2 bad input.
+
+    Args:
+        name: a claim of a linear rule for two Gaussian or stable classes
+        trials: draws at each grid point
+        seed: seed of all draws, in [0, 2^32)
+        grid: axis=low:high:count or axis=value,value,...; repeatable for several axes
+        level: chance that any interval misses its risk, were the projection right
+        out: folder of the result file, NAME.exploratory-not-evidence.nc
+    """
+    from sims import projected
+    from sims.plan import parse_grid
+    from theory.claim import find
+
+    path, axes = out / projected.file_name(name), dict(parse_grid(text) for text in grid)
+    with progress_bar() as add:
+        dataset = projected.explore(
+            find(name),
+            axes,
+            trials=trials,
+            seed=seed,
+            level=level,
+            path=path,
+            progress=add(f"{name}, exploratory"),
+        )
+    for line in projected.lines(dataset):
+        print(line)
+    print(projected.marked(str(path)))
+    return 0
+
+
 # Commands by their first word; without one of them, claims are tested.
 COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "train-grid": (train_grid, "the same command starts anew"),
     "validate": (validate, "the same command starts anew"),
+    "explore": (explore, "the same command starts anew"),
 }
 
 

@@ -19,6 +19,8 @@ from theory.problem import InvalidInput
 
 # What every result file has, and what a verdict adds to it.
 COMMON = ("trials", "nonfinite", "theory", "fails", "weights")
+# The attribute `standing` of what `sims.projected` makes; nothing that judges or draws takes it.
+EXPLORATORY = "exploratory: the projection assumes the lemma under test; not evidence"
 
 
 def empty(plan: Plan) -> xr.Dataset:
@@ -76,17 +78,34 @@ def load(path: pathlib.Path, needed: Sequence[str] = COMMON) -> xr.Dataset:
         needed: the variables without which it is of another kind.
 
     Raises:
-        InvalidInput: if it cannot be read as one: missing, truncated, or not a result file.
+        InvalidInput: if it cannot be read as one: missing, truncated, not a result file, or
+            exploratory.
     """
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            loaded = dataset.load()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "not a readable file"
-        raise InvalidInput(f"results = {path}: {reason} (truncated or of another kind?)") from error
+    loaded = read(path)
+    require_evidence(str(path), loaded)
     if missing := [name for name in needed if name not in loaded]:
         raise InvalidInput(f"results = {path}: not a result file, it has no {missing[0]!r}")
     return loaded
+
+
+def require_evidence(name: str, dataset: xr.Dataset) -> None:
+    """Raises InvalidInput if the dataset of that name is exploratory."""
+    if dataset.attrs.get("standing") == EXPLORATORY:
+        raise InvalidInput(f"results = {name}: {EXPLORATORY}; must be counts of `python -m sims`")
+
+
+def read(path: pathlib.Path) -> xr.Dataset:
+    """Returns what is in a netCDF file, of whatever kind.
+
+    Raises:
+        InvalidInput: if it cannot be read.
+    """
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else "not a readable file"
+        raise InvalidInput(f"results = {path}: {reason} (truncated or of another kind?)") from error
 
 
 def resume(path: pathlib.Path, plan: Plan) -> xr.Dataset:

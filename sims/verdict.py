@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from sims import tally
+from sims import results, tally
 from theory.claim import Claim
 
 AGREES, CONTRADICTED, NO_VERDICT = 0, 1, 2
@@ -75,7 +75,11 @@ def judge(dataset: xr.Dataset, claim: Claim, level: float) -> xr.Dataset:
     confidence sequence where the data decided when to stop; for squared risks
     `sims.squared_interval`), and so do those of any combination of them.
     Where the claim's published form fails, an inequality is tested in its opposite direction.
+
+    Raises:
+        InvalidInput: for an exploratory dataset.
     """
+    results.require_evidence(claim.name, dataset)
     estimate, low, high = _quantities(dataset, claim, level)
     theory, fails = dataset["theory"].values, dataset["fails"].values.astype(bool)
     published = _excluded(claim.relation, theory, low, high)
@@ -129,7 +133,12 @@ def _detectable(
 
 
 def summarise(dataset: xr.Dataset) -> Summary:
-    """Returns the verdict of a judged dataset in numbers, over the points that were counted."""
+    """Returns the verdict of a judged dataset in numbers, over the points that were counted.
+
+    Raises:
+        InvalidInput: for an exploratory dataset.
+    """
+    results.require_evidence(dataset.attrs.get("claim", "dataset"), dataset)
     counted = (dataset["trials"].values.min(-1) > 0)[..., None]
     verdict = dataset["verdict"].values
     seen = dataset["detectable"].values[np.broadcast_to(counted, verdict.shape)]
