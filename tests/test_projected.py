@@ -186,21 +186,23 @@ def test_whatever_reads_evidence_refuses_the_file(monkeypatch, capsys, tmp_path)
         status, out, error = _call(monkeypatch, capsys, command, *arguments)
         assert (status, out) == (2, "")
         assert error == f"error: results = {path}: {MARK}; must be counts of `python -m sims`\n"
-    for judged in (lambda: verdict.judge(dataset, find(NAME), 0.01), lambda: summary(dataset)):
-        with pytest.raises(InvalidInput, match="not evidence"):
-            judged()
+    with pytest.raises(InvalidInput, match="not evidence"):
+        verdict.judge(dataset, find(NAME), 0.01)
+    with pytest.raises(InvalidInput, match="not evidence"):
+        verdict.summarise(dataset)
     with pytest.raises(InvalidInput, match="not evidence"):
         sweep(find(NAME), grid, trials=2000, path=path)
     assert path.read_bytes() == before
 
 
-def summary(dataset):
-    return verdict.summarise(dataset)
-
-
 BAD = [
     (("no-such-claim",), "claim = 'no-such-claim': unknown; "),
-    (("published-linf-regression-risk",), "claim = "),
+    (
+        ("adversarial-squared-risk-l2",),
+        "claim = 'adversarial-squared-risk-l2': must be of a linear",
+    ),
+    (("line-class-errors",), "claim = 'line-class-errors': must be of a linear rule for a Gauss"),
+    (("mixup-law-stable",), "claim = 'mixup-law-stable': must be of a linear rule for a Gauss"),
     ((NAME, "--trials", "0"), "trials = 0: points of each class, must be at least 1"),
     ((NAME, "--level", "2"), "level = 2.0: the error probability must lie in (0, 1)"),
     ((NAME, "--seed", "-1"), "seed = -1: must lie in [0, 2^32)"),
@@ -216,17 +218,3 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, monkeypatch, cap
     assert (status, printed, error.count("\n")) == (2, "", 1)
     assert error.startswith(f"error: {message}")
     assert not list(tmp_path.rglob("*.nc"))
-
-
-def test_claims_of_other_problems_are_refused_before_anything_is_computed():
-    from theory.claim import registered
-
-    seen = {}
-    for name, claim in registered().items():
-        try:
-            projected.require_linear(claim)
-        except InvalidInput as error:
-            seen[name] = str(error)
-    assert len(seen) < len(registered())
-    assert "is of a MixedPairs" in seen["mixup-law-stable"]
-    assert {text.rsplit(maxsplit=1)[1] for text in seen.values()} >= {"RegressionProblem"}
