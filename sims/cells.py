@@ -112,6 +112,10 @@ def _checked(cells: Cells) -> Cells:
     with np.errstate(over="ignore"):  # what is infinite then is refused below
         given = {name: value for name, value in cells._asdict().items() if value is not None}
         fields = {name: np.asarray(value, np.float32) for name, value in given.items()}
+    if missing := [
+        name for name in ("locations", "scales", "bias", "radius") if name not in fields
+    ]:
+        raise InvalidInput(f"{missing[0]} = None: only alpha may be None")
     size = fields["bias"].shape[0] if fields["bias"].ndim == 1 else 0
     if not size:
         raise InvalidInput(f"bias: must have shape (n,) with n >= 1, not {fields['bias'].shape}")
