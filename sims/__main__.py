@@ -237,7 +237,7 @@ def validate(
             tolerance=tolerance,
             most=trials,
             level=level,
-            progress=add(f"{name}, exploratory"),
+            progress=add(name),
         )
     by = f" by {', '.join(report.against)}" if report.against else ""
     print(
