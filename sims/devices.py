@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -23,7 +24,7 @@ class Piece(NamedTuple):
 class Work(NamedTuple):
     """What a device needs to count a piece: the words of the point's key, (2,), and its problem."""
 
-    key: np.ndarray
+    key: jax.Array | np.ndarray
     problem: Any
 
 
@@ -31,14 +32,14 @@ class Work(NamedTuple):
 def count(
     mesh: Mesh, work: Work, trials: jax.Array, first_block: jax.Array
 ) -> estimate.ErrorCounts | regression.SquaredSums:
-    """Returns what a range of blocks adds, one for each device: arguments and results (devices, ...).
+    """Returns what a range of blocks adds on each device; all arrays are (devices, ...).
 
     Compiled once for each kind of problem.
     """
 
     def one(work: Work, *span: jax.Array) -> Any:
         work, span = jax.tree.map(lambda leaf: leaf[0], (work, span))
-        added = tally.tally(work.problem, jax.random.wrap_key_data(work.key), *span)
+        added = tally.tally(work.problem, jax.random.wrap_key_data(jnp.asarray(work.key)), *span)
         return jax.tree.map(lambda leaf: leaf[None], added)
 
     # The check would want the simulators to know that they run on many devices.
@@ -113,14 +114,14 @@ def _records(counted: estimate.ErrorCounts | regression.SquaredSums) -> np.ndarr
     """Returns what this host's devices counted, (local devices,)."""
     fields = counted._asdict()
     dtype = np.dtype([(name, leaf.dtype, leaf.shape[1:]) for name, leaf in fields.items()])
-    local = {
-        name: [
-            np.asarray(shard.data)
-            for shard in sorted(leaf.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-        ]
-        for name, leaf in fields.items()
-    }
+    local = {name: _own_rows(leaf) for name, leaf in fields.items()}
     records = np.zeros(len(local["nonfinite"]), dtype)
-    for name, parts in local.items():
-        records[name] = np.concatenate(parts)
+    for name, rows in local.items():
+        records[name] = rows
     return records
+
+
+def _own_rows(array: jax.Array) -> np.ndarray:
+    """Returns the rows of an array that this host's devices hold, in order."""
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])

@@ -68,7 +68,7 @@ def together(host: Shard, coordinator: str, patience: int, action: Callable[[], 
     except InvalidInput:
         leave.quietly()
         raise
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):
         leave.reason = f"stopped; {AGAIN}"
         leave.now(STOPPED)
     except _LostHost:
@@ -197,8 +197,9 @@ class _Exit:
 
     def now(self, status: int) -> NoReturn:
         """Says the reason and ends the process."""
-        said = f" (what JAX says of it is in {self.log})" if status == LOST else ""
-        sys.stdout.flush()
-        sys.stderr.write(f"host {self.host}: {self.reason}{said}\n")
-        sys.stderr.flush()
+        line = f"host {self.host}: {self.reason}"
+        if status == LOST:
+            line = f"error: {line} (what JAX says of it is in {self.log})"
+        # Not through Python's buffers: this may be a thread of JAX that interrupted a write.
+        os.write(sys.stderr.fileno(), f"{line}\n".encode())
         os._exit(status)

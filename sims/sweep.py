@@ -4,7 +4,6 @@ import functools
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -81,9 +80,7 @@ def sweep(
     return _judge(dataset, claim, level, path) if judged is None else judged
 
 
-def _agree(
-    plan: Plan, dataset: xr.Dataset, level: float, devices: Sequence[jax.Device]
-) -> None:
+def _agree(plan: Plan, dataset: xr.Dataset, level: float, devices: Sequence[jax.Device]) -> None:
     """Gives all hosts the totals of host 1, if they are about the same sweep."""
     problems = jax.tree.leaves(plan.claim.problems(plan.points))
     said = b"".join(np.float32(values).tobytes() for values in problems)
