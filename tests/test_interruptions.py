@@ -14,7 +14,7 @@ from sims.command import UNREAD
 
 WRAPPER = pathlib.Path(__file__).with_name("interrupted.py")
 NAME = "cauchy-robust-risk-l2"
-CHUNKS = 24
+CHUNKS = 16
 TRIALS = CHUNKS * 32 * 4096
 GRID = ("--trials", str(TRIALS), "--grid", "radius=0:2:5", "scale_ratio=1,2")
 
