@@ -70,6 +70,7 @@ def choose(names: tuple[str, ...]) -> list[Picture]:
     # Where several pictures draw a claim, the first one stands for it.
     by_claim = {claim: p for p in reversed(known.values()) for claim in p.claims}
     for name in names:
-        require_known("figure", name, known.keys() | by_claim.keys())
+        names_known = known.keys() | by_claim.keys()
+        require_known("figure", name, names_known, "python -m theory --ledger")
     chosen = [known.get(name) or by_claim[name] for name in names]
     return list(dict.fromkeys(chosen)) or list(known.values())

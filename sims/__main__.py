@@ -31,11 +31,14 @@ def check(
     out: pathlib.Path = pathlib.Path("results"),
     merge: tuple[pathlib.Path, ...] = (),
     self_test: Annotated[bool, tyro.conf.arg(name="self-test")] = False,
+    host: str = "1/1",
+    coordinator: str = "",
+    patience: int = 60,
 ) -> int:
     """Test claims by simulation: sample, perturb, classify, count, compare.
 
-    Exit status: 0 every claim agrees; 1 one is contradicted or has no verdict; 2 bad input.
-    A killed run goes on where it was when the same command is given again.
+    Exit status: 0 every claim agrees; 1 one is contradicted or has no verdict; 2 bad input; 3 a
+    host was lost. A killed run goes on where it was when the same command is given again.
     `python -m sims train-grid --help` describes the training of linear models,
     `python -m sims validate --help` the check of the noise itself,
     `python -m sims explore --help` a quick look that is not evidence.
@@ -51,12 +54,43 @@ def check(
         out: folder of the result files, NAME.nc
         merge: files of all the shards of one claim, joined into OUT/NAME.nc
         self_test: plant wrong formulas and see every one rejected
+        host: i/n makes this the i-th of n processes that count together; host 1 reads, writes and
+            reports
+        coordinator: name:port of host 1, the same on all hosts
+        patience: seconds after which a host that did not come, or is silent, is given up
     """
+    from sims.plan import Shard
+
+    place = Shard.parse(host, "host")
+
+    def action() -> int:
+        return _check(names, trials, until, seed, grid, shard, level, out)
+
+    if place.total > 1 or coordinator:
+        from sims import hosts
+        from theory.problem import InvalidInput
+
+        if self_test or merge:
+            raise InvalidInput(f"host = {host}: the self-test and merging take one process only")
+        return hosts.together(place, coordinator, patience, action)
     if self_test:
         return _self_test(level)
     if merge:
         return _merge(merge, out, level)
-    from sims import interval, results
+    return action()
+
+
+def _check(
+    names: tuple[str, ...],
+    trials: int,
+    until: float | None,
+    seed: int,
+    grid: tuple[str, ...],
+    shard: str,
+    level: float,
+    out: pathlib.Path,
+) -> int:
+    from sims import hosts, interval, results
     from sims.plan import Shard, make_plan, parse_grid
     from sims.sweep import sweep
     from theory.claim import find, registered
@@ -66,10 +100,11 @@ def check(
     share = Shard.parse(shard)
     plans = [make_plan(c, axes, trials=trials, until=until, seed=seed, shard=share) for c in claims]
     interval.require_level(level)
-    results.require_writable(out)
     paths = {claim.name: out / _file_name(claim.name, share) for claim in claims}
-    for plan in plans:
-        results.resume(paths[plan.claim.name], plan)
+    if hosts.first():
+        results.require_writable(out)
+        for plan in plans:
+            results.resume(paths[plan.claim.name], plan)
     status = 0
     with progress_bar() as add:
         for claim in claims:
@@ -84,7 +119,7 @@ def check(
                 path=paths[claim.name],
                 progress=add(claim.name),
             )
-            status |= _report(dataset)
+            status |= _report(dataset, aloud=hosts.first())
     return status
 
 
@@ -93,11 +128,12 @@ def _file_name(claim: str, shard: Shard) -> str:
     return f"{claim}.nc" if whole else f"{claim}.shard-{shard.number}-of-{shard.total}.nc"
 
 
-def _report(dataset: xr.Dataset) -> int:
+def _report(dataset: xr.Dataset, aloud: bool = True) -> int:
     from sims.verdict import summarise
 
     summary = summarise(dataset)
-    print(f"{summary.claim}: {summary.text}", flush=True)
+    if aloud:
+        print(f"{summary.claim}: {summary.text}", flush=True)
     return 0 if summary.agrees else CONTRADICTED
 
 

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-CONTRADICTED, USAGE, STOPPED = 1, 2, 130
+CONTRADICTED, USAGE, STOPPED, UNREAD = 1, 2, 130, 141
 
 
 def run(
@@ -23,7 +23,8 @@ def run(
 ) -> None:
     """Parses the arguments of `command` from its signature, runs it and exits with its status.
 
-    Bad input is one line on standard error and status 2; an interrupt is status 130.
+    Bad input is one line on standard error and status 2; an interrupt is status 130; a reader of
+    the output that leaves early is status 141, as of commands that the signal ends.
 
     Args:
         command: returns the status.
@@ -31,19 +32,34 @@ def run(
         arguments: those of the command line if None.
         goes_on: what is said after an interrupt.
     """
+    try:
+        status = _status(command, program, arguments, goes_on)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would try once more to write what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = UNREAD
+    sys.exit(status)
+
+
+def _status(
+    command: Callable[..., int], program: str, arguments: Sequence[str] | None, goes_on: str
+) -> int:
     config = (tyro.conf.FlagCreatePairsOff,)
-    action = tyro.cli(_deferred(command), prog=program, args=arguments, config=config)
+    try:
+        action = tyro.cli(_deferred(command), prog=program, args=arguments, config=config)
+    except SystemExit as parsed:  # help, or a usage error
+        return int(parsed.code or 0)
     from theory.problem import InvalidInput
 
     try:
-        status = action()
+        return action()
     except InvalidInput as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        status = USAGE
+        return USAGE
     except KeyboardInterrupt:
         print(f"stopped; {goes_on}", file=sys.stderr)
-        status = STOPPED
-    sys.exit(status)
+        return STOPPED
 
 
 def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:

@@ -26,8 +26,8 @@ class Shard(NamedTuple):
     total: int = 1
 
     @classmethod
-    def parse(cls, text: str) -> "Shard":
-        """Returns the shard written as i/n.
+    def parse(cls, text: str, name: str = "shard") -> "Shard":
+        """Returns the shard written as i/n; `name` is what a message calls it.
 
         Raises:
             InvalidInput: unless 1 <= i <= n.
@@ -35,7 +35,7 @@ class Shard(NamedTuple):
         match = re.fullmatch(r"(\d+)/(\d+)", text)
         shard = cls(*map(int, match.groups())) if match else cls(0, 0)
         if not 1 <= shard.number <= shard.total:
-            raise InvalidInput(f"shard = {text!r}: must be i/n with 1 <= i <= n, such as 2/4")
+            raise InvalidInput(f"{name} = {text!r}: must be i/n with 1 <= i <= n, such as 2/4")
         return shard
 
     def __str__(self) -> str:

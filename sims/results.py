@@ -165,8 +165,11 @@ def save(dataset: xr.Dataset, path: pathlib.Path) -> None:
     """
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
-        with open(temporary, "rb") as handle:
+        # Made in memory, as HDF5 crashes the process on a full disk.
+        image = dataset.to_netcdf(engine="h5netcdf")
+        with open(temporary, "wb") as handle:
+            handle.write(image)
+            handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:

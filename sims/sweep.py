@@ -1,26 +1,20 @@
 """Counts of a claim on a grid of its parameters, chunk by chunk, with a verdict."""
 
+import functools
+import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
 
-from sims import estimate, interval, regression, results, tally, verdict
+from sims import devices as machine
+from sims import hosts, interval, results, tally, verdict
 from sims.plan import CHUNK, Plan, Shard, make_plan
 from theory.claim import Claim
 
 Progress = Callable[[float], None]
-
-
-@jax.jit
-def count(
-    key: jax.Array, problem: Any, trials: jax.Array, first_block: jax.Array
-) -> estimate.ErrorCounts | regression.SquaredSums:
-    """Returns what a range of blocks adds: compiled once for each kind of problem."""
-    return tally.tally(problem, key, trials, first_block)
 
 
 def sweep(
@@ -40,7 +34,8 @@ def sweep(
     """Returns the counts of a claim on a grid, with closed form, intervals and verdicts.
 
     The counts of a point depend on the seed, the claim and the point's values alone: not on the
-    rest of the grid, the chunks, the shards or the devices, nor on whether the run was resumed.
+    rest of the grid, the chunks, the shards, the devices or the hosts, nor on whether the run was
+    resumed. Within `hosts.together` all hosts call this, and host 1 alone reads and writes `path`.
 
     Args:
         claim: what to test.
@@ -54,7 +49,7 @@ def sweep(
         level: chance that any interval of the sweep misses its risk.
         path: result file to write after each chunk, and to resume from if it exists.
         progress: called after each chunk with the share done, in [0, 1].
-        devices: where to count, points in turn; all local devices if None.
+        devices: where to count, in turn; all devices of all hosts if None.
 
     Returns:
         `errors`, `nonfinite`, `trials` (*axes, label) as int64, or for squared risks `losses`,
@@ -63,25 +58,41 @@ def sweep(
         (*axes, component, label).
 
     Raises:
-        InvalidInput: for bad arguments, or a file that is unreadable or of another sweep: before
-            any computation, leaving the file as it is.
+        InvalidInput: for bad arguments, hosts that differ in them, or a file that is unreadable or
+            of another sweep: before any computation, leaving the file as it is.
     """
     plan = make_plan(claim, grid, trials=trials, until=until, seed=seed, chunk=chunk, shard=shard)
     interval.require_level(level)
+    if not hosts.first():
+        path = None
     if path is not None:
         results.require_writable(path.parent)
     dataset = results.empty(plan) if path is None else results.resume(path, plan)
-    devices = devices or jax.local_devices()
-    # The simulator runs in float32 whatever the session's default, so the same bits come out.
-    problems = jax.tree.map(np.float32, claim.problems(plan.points))
+    _agree(plan, dataset, level, devices or jax.devices())
+    work = _work(plan)
     judged = None
     while (pending := _pending(plan, dataset, level)).size:
-        _count_chunk(plan, problems, dataset, pending, devices)
+        _count_chunk(plan, work, dataset, pending, devices or jax.devices())
         judged = _judge(dataset, claim, level, path)
         if progress is not None:
             progress(_share_done(plan, dataset, level))
     # A file that was complete may have been judged at another level.
     return _judge(dataset, claim, level, path) if judged is None else judged
+
+
+def _agree(plan: Plan, dataset: xr.Dataset, level: float, devices: Sequence[jax.Device]) -> None:
+    """Gives all hosts the totals of host 1, if they are about the same sweep."""
+    problems = jax.tree.leaves(plan.claim.problems(plan.points))
+    said = b"".join(np.float32(values).tobytes() for values in problems)
+    values = {name: column.tolist() for name, column in plan.grid.items()}
+    kinds = sorted({device.device_kind for device in devices})
+    own = plan.identity() | {"grid": values, "level": level, "devices": kinds}
+    hosts.require_equal(own | {"problems": hashlib.sha256(said).hexdigest()})
+    for name in results.totals(dataset):
+        totals = dataset[name].values
+        totals[...] = np.frombuffer(hosts.exchange(totals.tobytes())[0], totals.dtype).reshape(
+            totals.shape
+        )
 
 
 def _judge(
@@ -96,7 +107,7 @@ def _judge(
 
 def _count_chunk(
     plan: Plan,
-    problems: Any,
+    work: Callable[[int], machine.Work],
     dataset: xr.Dataset,
     pending: np.ndarray,
     devices: Sequence[jax.Device],
@@ -107,36 +118,30 @@ def _count_chunk(
         for name in results.totals(dataset)
     }
     done = flat["trials"][:, 0]
-    # All points are dispatched before the first is fetched, so that devices work side by side.
-    with jax.enable_x64(False):
-        counts = [
-            piece
-            for place, point in enumerate(pending)
-            for piece in _dispatch(
-                plan, problems, point, int(done[point]), devices[place % len(devices)]
-            )
-        ]
-        for point, size, count in counts:
-            for name, added in count._asdict().items():
-                tally.add(flat[name][point], added)
-            flat["trials"][point] += size
-
-
-def _dispatch(
-    plan: Plan, problems: Any, point: int, done: int, device: jax.Device
-) -> list[tuple[int, int, estimate.ErrorCounts | regression.SquaredSums]]:
-    """Returns point, trials and what they add, for one chunk in as many calls as it takes."""
-    size = plan.chunk if plan.until is not None else min(plan.chunk, plan.trials - done)
-    problem = jax.tree.map(lambda field: field[point], problems)
-    problem = tally.prepared(jax.device_put(problem, device))
-    key, most = jax.device_put(plan.key(point), device), tally.most_trials(plan.claim.estimand)
+    most, share = tally.most_trials(plan.claim.estimand), -(-len(devices) // len(pending))
     pieces = []
-    for start in range(done, done + size, most):
-        trials = min(most, done + size - start)
-        blocks = np.uint32(start // estimate.BLOCK)
-        arguments: Any = jax.device_put((np.int32(trials), blocks), device)
-        pieces.append((point, trials, count(key, problem, *arguments)))
-    return pieces
+    for point, before in zip(pending.tolist(), done[pending].tolist(), strict=True):
+        size = plan.chunk if plan.until is not None else min(plan.chunk, plan.trials - before)
+        pieces += machine.cut(point, before, size, most, share)
+    for piece, counts in zip(pieces, machine.count_all(devices, work, pieces), strict=True):
+        for name in counts.dtype.names:
+            tally.add(flat[name][piece.point], counts[name])
+        flat["trials"][piece.point] += piece.trials
+
+
+def _work(plan: Plan) -> Callable[[int], machine.Work]:
+    """Returns what is counted at a point of the plan."""
+    # The simulator runs in float32 whatever the session's default, so the same bits come out.
+    problems = jax.tree.map(np.float32, plan.claim.problems(plan.points))
+
+    @functools.cache
+    def at(point: int) -> machine.Work:
+        key = np.asarray(jax.random.key_data(plan.key(point)))
+        with jax.enable_x64(False):
+            problem = tally.prepared(jax.tree.map(lambda field: field[point], problems))
+        return machine.Work(key, jax.tree.map(np.asarray, problem))
+
+    return at
 
 
 def _widths(plan: Plan, dataset: xr.Dataset, level: float) -> np.ndarray:

@@ -65,6 +65,9 @@ def test_unknown_names_list_the_nearest():
         require_known("axis", "raduis", ["radius", "alpha"])
     with pytest.raises(InvalidInput, match="known: alpha, radius"):
         require_known("axis", "zzz", ["radius", "alpha"])
+    many = [f"claim-{letter}" for letter in "abcdefghijklmnop"]
+    with pytest.raises(InvalidInput, match=r"nearest of 16: (claim-\w, ){4}claim-\w; x lists all$"):
+        require_known("claim", "zzz", many, "x")
 
 
 def test_constructors_convert_to_one_floating_dtype():

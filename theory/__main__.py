@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -83,4 +84,7 @@ def _in_full(claim: Claim) -> str:
 
 
 if __name__ == "__main__":
+    # A reader that leaves early, such as head, ends the command quietly.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     tyro.cli(describe, prog="python -m theory", config=(tyro.conf.FlagCreatePairsOff,))

@@ -347,7 +347,7 @@ def find(name: str) -> Claim:
         InvalidInput: for an unknown name, listing the nearest.
     """
     claims = registered()
-    require_known("claim", name, claims)
+    require_known("claim", name, claims, "python -m theory --ledger")
     return claims[name]
 
 

@@ -76,15 +76,26 @@ def require_inside(name: str, values: np.ndarray | float, domain: Interval, mean
         raise InvalidInput(f"{name} = {outside.flat[0]:g}: {meaning} must lie in {domain}")
 
 
-def require_known(kind: str, name: str, known: Iterable[str]) -> None:
+def require_known(kind: str, name: str, known: Iterable[str], listing: str = "") -> None:
     """Checks that `name` is one of `known`.
 
+    Args:
+        kind: what is named.
+        name: the name.
+        known: those there are.
+        listing: for more than a dozen, the command that lists all.
+
     Raises:
-        InvalidInput: naming the nearest known names, or all of them when none is near.
+        InvalidInput: naming the nearest known names; when none is near, all of a dozen or the five
+            nearest of more.
     """
     names = sorted(known)
     if name not in names:
         within = [known for known in names if name and name in known]
         near = (within or difflib.get_close_matches(name, names, cutoff=0.5))[:3]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+        if not near and len(names) > 12:
+            some = difflib.get_close_matches(name, names, n=5, cutoff=0)
+            hint = f"nearest of {len(names)}: {', '.join(some)}"
+            hint += f"; {listing} lists all" if listing else ""
         raise InvalidInput(f"{kind} = {name!r}: unknown; {hint}")
