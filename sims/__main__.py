@@ -37,7 +37,8 @@ def check(
     Exit status: 0 every claim agrees; 1 one is contradicted or has no verdict; 2 bad input.
     A killed run goes on where it was when the same command is given again.
     `python -m sims train-grid --help` describes the training of linear models,
-    `python -m sims validate --help` the check of the noise itself.
+    `python -m sims validate --help` the check of the noise itself, `python -m sims rare --help`
+    the test of risks too small to count.
 
     Args:
         names: claims to test (`python -m theory` lists them); all of them if none is named
@@ -245,9 +246,62 @@ def validate(
     return 0 if report.verdict == rule.AGREES else CONTRADICTED
 
 
+def rare(
+    names: tyro.conf.Positional[tuple[str, ...]],
+    /,
+    *,
+    trials: int = 2**20,
+    seed: int = 0,
+    grid: tuple[str, ...] = (),
+    level: float = 1e-3,
+) -> int:
+    """Test claims where risks are too small to count, down to 1e-9 and below.
+
+    The noise is drawn near the decision boundary and each point counts with its likelihood ratio.
+    For claims that equate class risks of linear rules with a closed form, under Gaussian noise or
+    stable noise of independent coordinates. Exit status: 0 every claim agrees; 1 one is
+    contradicted or has no verdict; 2 bad input.
+
+    Args:
+        names: claims to test (`python -m theory` lists them)
+        trials: points of each class at each grid point
+        seed: seed of all draws, in [0, 2^32)
+        grid: axis=low:high:count or axis=value,value,...; repeatable for several axes
+        level: chance that any interval of the whole run misses its risk
+    """
+    from sims import interval, rare_claims
+    from sims.plan import parse_grid
+    from theory.claim import find
+    from theory.problem import InvalidInput
+
+    if not names:
+        raise InvalidInput("names = (): name at least one claim; python -m theory lists them")
+    claims = [find(name) for name in names]
+    axes = dict(parse_grid(text) for text in grid)
+    interval.require_level(level)
+    for claim in claims:
+        rare_claims.require_checkable(claim, axes, trials=trials, seed=seed)
+    status = 0
+    with progress_bar() as add:
+        for claim in claims:
+            found = rare_claims.check(
+                claim,
+                axes,
+                trials=trials,
+                seed=seed,
+                level=level / len(claims),
+                progress=add(claim.name),
+            )
+            text, agrees = rare_claims.summary(found)
+            print("\n".join([*map(str, found), f"{claim.name}: {text}"]), flush=True)
+            status |= 0 if agrees else CONTRADICTED
+    return status
+
+
 # Commands by their first word; without one of them, claims are tested.
 COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "train-grid": (train_grid, "the same command starts anew"),
+    "rare": (rare, "the same command starts anew"),
     "validate": (validate, "the same command starts anew"),
 }
 
