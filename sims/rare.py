@@ -79,7 +79,15 @@ def rare_class_risks(
     The dtype is that of the mixture. Block b draws from fold_in(key, b). Where a class mean itself
     errs, the risk is not rare and points are counted plainly. With d coordinates of stable noise
     and alpha > 1 the interval widens like d^(alpha - 1) / trials; with alpha < 1/2 many float32
-    draws overflow and are spoiled, and float64 serves.
+    draws overflow and are spoiled, and float64 serves; for alpha between 1.98 and 2 it is wider.
+
+    Half of the interval's width relative to the risk, 2^20 points, level 1e-6, and how many times
+    fewer points the estimate needs than a plain count:
+
+        risk     Gaussian, d = 1     alpha = 1.5, d = 1     alpha = 1.9, d = 20
+        1e-3     1.0 %, 290          1.6 %, 120             2.8 %, 50
+        1e-6     1.3 %, 1.9e5        2.1 %, 6.5e4           3.3 %, 4.4e4
+        1e-9     1.4 %, 1.5e8        2.6 %, 4.5e7           3.7 %, 3.7e7
 
     Args:
         key: a JAX key.

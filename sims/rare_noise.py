@@ -91,8 +91,9 @@ def _(mixture: StableMixture, boundary: Boundary, key: jax.Array, count: int) ->
 
         |X|^alpha = sin(alpha |U|)^alpha cos((1 - alpha) U)^(1 - alpha) W^(alpha - 1) / sin(pi/2 R)
 
-    is at most (A / R + D) W^(alpha - 1) (seen numerically, in the tests for every alpha), h_i >= k |X_i|^alpha above the cut, and the cut is where
-    h_i >= k T_i^alpha below it, T_i being the size at which coordinate i alone errs. An error
+    is at most (A / R + D) W^(alpha - 1) (numerically: the tests go over a grid), h_i is at least
+    k |X_i|^alpha above the cut, and the cut is where h_i >= k T_i^alpha below it, T_i being the
+    size at which coordinate i alone errs; k is in `_exponential_ratio`, too. An error
     needs sum_i min(|X_i|, T_i) / T_i >= 1, and c_i is proportional to T_i^-alpha: by Hoelder's
     inequality sum_i c_i h_i >= k d^-max(alpha - 1, 0) c_j T_j^alpha, any j, where the point errs.
     """

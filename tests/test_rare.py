@@ -55,7 +55,7 @@ def test_gaussian_risks_agree_with_the_closed_form(dimension, covariance):
 def test_stable_risks_agree_with_the_closed_form(dimension):
     """2^18 points see an error of 9 % at any alpha, 16 % at 20 coordinates of alpha 1.9."""
     for alpha in ALPHAS:
-        for risk in RISKS:
+        for risk in RISKS if dimension < 20 else RISKS[::2]:
             problem = rare_problem(dimension, alpha, risk)
             truth = true_risks(problem)
             assert truth == pytest.approx([risk, 2 * risk], rel=1e-3)
