@@ -65,7 +65,7 @@ def test_a_point_does_not_depend_on_the_grid_around_it():
     one = rare_claims.check(CLAIM, {"radius": (0.5,), "mean": (1.0,)}, trials=5000)
     many = rare_claims.check(CLAIM, {"radius": (0.0, 0.5), "mean": (0.7, 1.0)}, trials=5000)
     assert one[0].where == many[6].where
-    assert jax.tree.all(jax.tree.map(np.array_equal, one[0].risks.estimate, many[6].risks.estimate))
+    assert np.array_equal(one[0].risks.estimate, many[6].risks.estimate)
 
 
 BAD = [
