@@ -58,7 +58,7 @@ def normal(
 
     Source: Box and Muller (1958); the arrangement of the bits is new.
     """
-    drawn = _draw(key, shape, dtype, block)
+    drawn = primitives(key, shape, dtype, block=block)
     angle = jnp.where(drawn.near_pole, 1 - drawn.edge, drawn.edge)
     return drawn.sign * jnp.sqrt(2 * drawn.exponential) * quarter_sine(angle, 1.0)
 
@@ -80,7 +80,7 @@ def normal_pair(
 
     Source: Box and Muller (1958).
     """
-    drawn = _draw(key, shape, dtype, block)
+    drawn = primitives(key, shape, dtype, block=block)
     radius = jnp.sqrt(2 * drawn.exponential)
     near, far = quarter_sine(drawn.edge, 1.0), quarter_sine(1 - drawn.edge, 1.0)
     sine = jnp.where(drawn.near_pole, far, near)
@@ -134,11 +134,7 @@ def symmetric_stable(
     >>> bool(jnp.allclose(normal_too, normal(key, (1000,)), rtol=2e-6))
     True
     """
-    drawn = _draw(key, shape, dtype, block)
-    numerator, sin_phi, half_exponent = _magnitude(drawn, alpha)
-    root = exp2(half_exponent)  # squared, as 2^exponent may overflow where the draw does not
-    largest = float(jnp.finfo(dtype).max)
-    return drawn.sign * at_most(numerator / sin_phi * root * root, largest)
+    return stable_of(primitives(key, shape, dtype, block=block), alpha)
 
 
 def log_symmetric_stable(
@@ -154,22 +150,33 @@ def log_symmetric_stable(
     The sign is 1 or -1. Arguments and errors are those of `symmetric_stable`; alpha outside
     (0, 2] makes log|X| nan.
     """
-    drawn = _draw(key, shape, dtype, block)
+    drawn = primitives(key, shape, dtype, block=block)
     numerator, sin_phi, half_exponent = _magnitude(drawn, alpha)
     return drawn.sign, log(2) * (log2_ratio(numerator, sin_phi) + 2 * half_exponent)
 
 
-class _Draw(NamedTuple):
-    """Signs, angle and exponential variable; pi/2 edge is pi/2 - |U| if `near_pole`, else |U|."""
+class Primitives(NamedTuple):
+    """Signs, angle and exponential variable; pi/2 edge is pi/2 - |U| if `near_pole`, else |U|.
+
+    `edge` lies in (0, 1/2]; all but `other_sign` are independent and make one draw. That is a bit
+    which decides the angle by less than 2^-30 of a quarter turn, for a second draw.
+    """
 
     sign: jax.Array
-    other_sign: jax.Array
     near_pole: jax.Array
     edge: jax.Array
     exponential: jax.Array
+    other_sign: jax.Array
 
 
-def _draw(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike, block: ArrayLike) -> _Draw:
+def primitives(
+    key: jax.Array,
+    shape: tuple[int, ...] = (),
+    dtype: DTypeLike = jnp.float32,
+    *,
+    block: ArrayLike = 0,
+) -> Primitives:
+    """The random variables behind the draws above; arguments and errors are theirs."""
     dtype = jnp.dtype(dtype)
     if dtype not in _WORDS or jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise ValueError(f"draws are float32, or float64 under jax_enable_x64, not {dtype}")
@@ -177,13 +184,21 @@ def _draw(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike, block: Array
     width = jnp.iinfo(unsigned).bits
     first, second = bits.words(key, shape, block, unsigned)
     tail = _fraction(second, first, width - 1, dtype)
-    return _Draw(
+    return Primitives(
         sign=_sign(first, dtype),
-        other_sign=_sign(first << (width - 1), dtype),
         near_pole=_bit(first, width - 2),
         edge=_fraction(first, second, width - 2, dtype),
         exponential=_exponential(_bit(second, width - 1), tail),
+        other_sign=_sign(first << (width - 1), dtype),
     )
+
+
+def stable_of(drawn: Primitives, alpha: ArrayLike) -> jax.Array:
+    """The draws that `symmetric_stable` makes of these variables."""
+    numerator, sin_phi, half_exponent = _magnitude(drawn, alpha)
+    root = exp2(half_exponent)  # squared, as 2^exponent may overflow where the draw does not
+    largest = float(jnp.finfo(numerator.dtype).max)
+    return drawn.sign * at_most(numerator / sin_phi * root * root, largest)
 
 
 def _bit(word: jax.Array, position: int) -> jax.Array:
@@ -220,7 +235,7 @@ def _exponential(upper: jax.Array, tail: jax.Array) -> jax.Array:
     return log(2) * (whole + 2 / log(2) * atanh_ratio(numerator, denominator))
 
 
-def _magnitude(drawn: _Draw, alpha: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _magnitude(drawn: Primitives, alpha: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(numerator, sin(phi), half exponent) with |X| = numerator / sin(phi) * 2^exponent.
 
     With phi = pi/2 - |U|: |X| = sin(alpha |U|) / sin(phi) * Z^((1 - alpha) / alpha), where

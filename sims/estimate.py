@@ -25,11 +25,13 @@ class ErrorCounts(NamedTuple):
     nonfinite: jax.Array
 
 
-def _block(
-    key: jax.Array, mixture: Law, classifier: LinearClassifier, threat: Threat | None
+def classify(
+    x: jax.Array, classifier: LinearClassifier, threat: Threat | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns for each point of a block whether it errs and whether it is finite, (2, BLOCK)."""
-    x = sample.points(mixture, key, BLOCK)
+    """Returns for points of both classes, (2, n, d), whether each errs under attack, and is finite.
+
+    Both are (2, n); finite means that every coordinate and the score are.
+    """
     y = jnp.broadcast_to(jnp.asarray(sample.LABELS, x.dtype)[:, None], x.shape[:-1])
     scores = attack.score(classifier, attack.perturb(threat, classifier, x, y))
     return attack.errs(scores, y), jnp.isfinite(x).all(-1) & jnp.isfinite(scores)
@@ -59,7 +61,8 @@ def class_errors(
     """
 
     def add(key_of_block: jax.Array, _: jax.Array, wanted: jax.Array, counts: Any) -> ErrorCounts:
-        wrong, finite = _block(key_of_block, mixture, classifier, threat)
+        x = sample.points(mixture, key_of_block, BLOCK)
+        wrong, finite = classify(x, classifier, threat)
         return ErrorCounts(
             counts.errors + count(wrong & finite & wanted),
             counts.nonfinite + count(~finite & wanted),
