@@ -1,0 +1,230 @@
+"""Auto-PGD: gradient ascent without a step size to choose, for linf, l2 and l1."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from nets.attacks.ascent import Ascent, ascend_adaptively
+from nets.attacks.attack import (
+    Attack,
+    Bounds,
+    Logits,
+    inside,
+    keys_of,
+    radius_of,
+    require_valid,
+    rows,
+)
+from nets.attacks.ball import named_norm, project
+from nets.attacks.losses import Loss, cross_entropy, misclassified, targeted_dlr
+from nets.attacks.sparse_ascent import ascend_sparsely
+from theory.problem import InvalidInput, L1Ball, LinfBall, LpBall, Threat
+
+
+def apgd(
+    key: jax.Array,
+    logits_fn: Logits,
+    x: jax.Array,
+    y: jax.Array,
+    threat: Threat,
+    bounds: Bounds = (0.0, 1.0),
+    *,
+    steps: int = 100,
+    restarts: int = 1,
+    loss: Loss = cross_entropy,
+) -> Attack:
+    """Returns what Auto-PGD finds: APGD-CE, or APGD-DLR with loss = nets.attacks.losses.dlr.
+
+    Args:
+        key: a typed key, or one for each sample, (B,).
+        logits_fn: logits (B, K) of inputs (B, ...).
+        x: inputs inside the bounds, (B, ...).
+        y: labels, (B,).
+        threat: an L1Ball, L2Ball or LinfBall (or the LpBall that is one), radius () or (B,).
+        bounds: (low, high) of every entry of an input.
+        steps: steps of a run, >= 1, or >= 3 for l1, where they are spent at three radii.
+        restarts: number of random starts, >= 1; each runs for every sample.
+        loss: of logits and labels, (B,).
+
+    Returns:
+        An Attack. x_adv is the last misclassified point of the first run that found one, or x
+        where x is misclassified, or else the point of largest loss among x and all points seen.
+
+    Raises:
+        InvalidInput: naming the argument; also from dlr, for fewer than three classes.
+
+    References:
+        croce2020autoattack; for l1 croce2021l1, with radii 3, 2 and 1 times the one given.
+    """
+    x, y = require_valid(x, y, threat, bounds)
+    threat = named_norm(threat) if isinstance(threat, LpBall) else threat
+    _require_counts(threat, steps, restarts=restarts)
+    keys = keys_of(key, x.shape[0])
+
+    def run(i: jax.Array) -> Attack:
+        folded = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
+        return _run(folded, logits_fn, loss, x, y, threat, bounds, steps)
+
+    logits = logits_fn(x)
+    return best_of(restarts, run, _as_it_stands(x, logits, y, loss))
+
+
+def apgd_targeted(
+    key: jax.Array,
+    logits_fn: Logits,
+    x: jax.Array,
+    y: jax.Array,
+    threat: Threat,
+    bounds: Bounds = (0.0, 1.0),
+    *,
+    steps: int = 100,
+    restarts: int = 1,
+    targets: int | None = None,
+) -> Attack:
+    """Returns what Auto-PGD finds on the targeted ratio, towards the likeliest classes in turn.
+
+    Args:
+        key, logits_fn, x, y, threat, bounds, steps: as for apgd.
+        restarts: random starts for each target, >= 1.
+        targets: number of classes to aim at, from 1 to K - 1: those of largest logit at x but
+            for the label; 9, or K - 1 if that is less, unless it is given.
+
+    Returns:
+        An Attack; its loss is the largest of the targeted ratios, which is the ratio for the
+        class that the point is nearest to.
+
+    Raises:
+        InvalidInput: for fewer than four classes, where the targeted ratio is not defined, or for
+            more targets than there are other classes.
+
+    References:
+        croce2020autoattack.
+    """
+    x, y = require_valid(x, y, threat, bounds)
+    threat = named_norm(threat) if isinstance(threat, LpBall) else threat
+    logits = logits_fn(x)
+    targets = _require_targets(targets, logits)
+    _require_counts(threat, steps, restarts=restarts)
+    keys = keys_of(key, x.shape[0])
+
+    def run(i: jax.Array) -> Attack:
+        folded = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
+        loss = functools.partial(targeted_dlr, target=rival(logits, y, i // restarts))
+        return _run(folded, logits_fn, loss, x, y, threat, bounds, steps)
+
+    nearest = functools.partial(targeted_dlr, target=rival(logits, y, 0))
+    return best_of(targets * restarts, run, _as_it_stands(x, logits, y, nearest))
+
+
+def rival(logits: jax.Array, y: jax.Array, place: jax.Array | int) -> jax.Array:
+    """Returns the class with the largest (place 0), second largest, ... logit but for the label.
+
+    Args:
+        logits: (B, K).
+        y: labels, (B,).
+        place: from 0 to K - 2.
+
+    >>> rival(jnp.asarray([[4.0, 1.0, 3.0]]), jnp.asarray([0]), 1).tolist()
+    [1]
+    """
+    own = y[:, None] == jnp.arange(logits.shape[1], dtype=y.dtype)[None]
+    # nan counts as the largest, so that a place never falls on the label.
+    size = jnp.where(own, -jnp.inf, jnp.where(jnp.isnan(logits), jnp.inf, logits))
+    order = jnp.argsort(jnp.where(own, jnp.inf, -size), axis=-1, stable=True)
+    return jnp.take(order, place, axis=1).astype(y.dtype)
+
+
+def starting_points(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
+    """Returns the random starts of Auto-PGD, (B, ...), on the sphere and then cut to the bounds.
+
+    Uniform noise over its largest entry for linf, Gaussian noise over its length for l2, and
+    Gaussian noise projected to ball and bounds for l1, with one key for each sample, (B,).
+    """
+    shape, dtype = x.shape[1:], x.dtype
+    if isinstance(threat, LinfBall):
+        noise = jax.vmap(lambda key: jax.random.uniform(key, shape, dtype, -1, 1))(keys)
+        size = jnp.max(jnp.abs(noise), tuple(range(1, x.ndim)), keepdims=True)
+    else:
+        noise = jax.vmap(lambda key: jax.random.normal(key, shape, dtype))(keys)
+        size = jnp.sqrt(jnp.sum(noise**2, tuple(range(1, x.ndim)), keepdims=True))
+    if isinstance(threat, L1Ball):
+        return project(threat, x + noise, x, bounds)
+    return inside(x + radius_of(threat, x) * noise / size, bounds)
+
+
+def _run(
+    keys: jax.Array,
+    logits_fn: Logits,
+    loss: Loss,
+    x: jax.Array,
+    y: jax.Array,
+    threat: Threat,
+    bounds: Bounds,
+    steps: int,
+) -> Attack:
+    if not isinstance(threat, L1Ball):
+        start = starting_points(threat, keys, x, bounds)
+        found = ascend_adaptively(logits_fn, loss, x, y, start, threat, bounds, steps=steps)
+        return _result(found)
+    # At radii 3 and 2 times the one given for three tenths of the steps each, then at that.
+    early = min(math.ceil(0.3 * steps), (steps - 1) // 2)
+    radius = jnp.asarray(threat.radius).astype(x.dtype)
+    start = starting_points(L1Ball(3 * radius), keys, x, bounds)
+    climb = functools.partial(ascend_sparsely, logits_fn, loss, x, y)
+
+    def widened(i: jax.Array, start: jax.Array) -> jax.Array:
+        ball = L1Ball((3 - i).astype(x.dtype) * radius)
+        return climb(project(ball, start, x, bounds), ball, bounds, steps=early).best
+
+    start = project(threat, jax.lax.fori_loop(0, 2, widened, start), x, bounds)
+    return _result(climb(start, threat, bounds, steps=steps - 2 * early))
+
+
+def _result(found: Ascent) -> Attack:
+    return Attack(
+        jnp.where(rows(found.broken, found.best), found.adversarial, found.best),
+        found.broken,
+        jnp.where(found.broken, found.adversarial_loss, found.loss),
+    )
+
+
+def _as_it_stands(x: jax.Array, logits: jax.Array, y: jax.Array, loss: Loss) -> Attack:
+    return Attack(x, misclassified(logits, y), loss(logits, y).astype(x.dtype))
+
+
+def best_of(runs: int, run: Callable[[jax.Array], Attack], found: Attack) -> Attack:
+    """Returns the best of what was found before and what `run` finds with 0, 1, ..., runs - 1.
+
+    The first success is kept; without one, the point of largest loss.
+    """
+
+    def body(i: jax.Array, found: Attack) -> Attack:
+        new = run(i)
+        take = ~found.success & (new.success | (new.loss > found.loss))
+        return Attack(
+            jnp.where(rows(take, new.x_adv), new.x_adv, found.x_adv),
+            found.success | new.success,
+            jnp.where(take, new.loss, found.loss),
+        )
+
+    return jax.lax.fori_loop(0, runs, body, found)
+
+
+def _require_counts(threat: Threat, steps: int, **counts: int) -> None:
+    fewest = 3 if isinstance(threat, L1Ball) else 1
+    for name, value, least in [("steps", steps, fewest), *((n, c, 1) for n, c in counts.items())]:
+        if not isinstance(value, int) or value < least:
+            raise InvalidInput(f"{name} = {value!r}: must be an integer >= {least}")
+
+
+def _require_targets(targets: int | None, logits: jax.Array) -> int:
+    classes = logits.shape[-1]
+    if classes < 4:
+        raise InvalidInput(f"K = {classes} classes: targeted Auto-PGD needs at least 4")
+    count = min(9, classes - 1) if targets is None else targets
+    if not isinstance(count, int) or not 1 <= count < classes:
+        raise InvalidInput(f"targets = {count!r}: must be an integer from 1 to {classes - 1}")
+    return count

@@ -1,0 +1,278 @@
+"""The inner loop of Auto-PGD for linf and l2: steps with momentum whose size halves by itself.
+
+The schedule and its peculiarities are those of the reference implementation by Croce and Hein, so
+that results can be compared with published ones. Five are not obvious from the paper:
+
+- the first window counts a rise at its first step whenever the loss there is positive, because
+  the loss is compared with a row of zeros, not with the loss of the starting point;
+- after a return to the best point, momentum still points there from the last point before;
+- the misclassified point that is returned is the last one seen, not the one of largest loss;
+- the starting point can be the best point, but it never counts as a step that raised the loss;
+- no step is taken as stuck at the first check.
+
+The size of the step has the dtype of x: a run in float64 is one in float64 throughout.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nets.attacks.attack import Bounds, Logits, inside, radius_of, rows
+from nets.attacks.ball import project
+from nets.attacks.losses import Loss, misclassified
+from theory.problem import InvalidInput, L2Ball, LinfBall, Threat
+
+# Share of rises among the steps of a window below which the step is halved.
+RISING = 0.75
+# In the denominators of the reference implementation.
+_TINY = 1e-12
+
+
+class Ascent(NamedTuple):
+    """Where one run of Auto-PGD has been.
+
+    Args:
+        best: the point of largest loss, (B, ...), the starting point included.
+        best_gradient: the gradient of the loss there, (B, ...).
+        loss: the loss there, (B,).
+        adversarial: the last point that was misclassified, else the starting point, (B, ...).
+        adversarial_loss: the loss there, (B,).
+        broken: whether any point was misclassified, (B,).
+    """
+
+    best: jax.Array
+    best_gradient: jax.Array
+    loss: jax.Array
+    adversarial: jax.Array
+    adversarial_loss: jax.Array
+    broken: jax.Array
+
+
+class _State(NamedTuple):
+    seen: Ascent
+    x: jax.Array
+    before: jax.Array
+    gradient: jax.Array
+    step: jax.Array
+    last_loss: jax.Array
+    rises: jax.Array
+    halved: jax.Array
+    checked_loss: jax.Array
+
+
+def windows(steps: int) -> np.ndarray:
+    """Returns the length of the window that a check closes after each step, else 0, (steps,).
+
+    Windows have 22 % of the steps, then 3 % less each time, down to 6 % (Croce and Hein 2020).
+
+    >>> windows(100).nonzero()[0] + 1
+    array([22, 41, 57, 70, 80, 87, 93, 99])
+    """
+    length, shortest, shrink = (max(int(share * steps), 1) for share in (0.22, 0.06, 0.03))
+    closes, at = np.zeros(steps, np.int32), length
+    while at <= steps:
+        closes[at - 1] = length
+        length = max(length - shrink, shortest)
+        at += length
+    return closes
+
+
+def ascend_adaptively(
+    logits_fn: Logits,
+    loss: Loss,
+    x: jax.Array,
+    y: jax.Array,
+    start: jax.Array,
+    threat: Threat,
+    bounds: Bounds = (0.0, 1.0),
+    *,
+    steps: int = 100,
+) -> Ascent:
+    """Returns where one run of Auto-PGD from given starting points has been.
+
+    Args:
+        logits_fn: logits (B, K) of inputs (B, ...).
+        loss: of logits and labels, (B,), to be made large.
+        x: the centres, (B, ...), inside the bounds.
+        y: labels, (B,).
+        start: where to begin, (B, ...), inside ball and bounds.
+        threat: an L2Ball or LinfBall, radius () or (B,).
+        bounds: (low, high).
+        steps: number of steps, >= 1; the loss is evaluated once more than that.
+
+    Returns:
+        An Ascent; all its points lie inside ball and bounds. For l2, as in the reference, a point
+        is scaled into the ball and then clipped, which is not the nearest point of both.
+
+    Raises:
+        InvalidInput: for a ball of another norm, or what the loss refuses.
+
+    References:
+        croce2020autoattack.
+    """
+    closes, radius = jnp.asarray(windows(steps)), radius_of(threat, x)
+    seen, gradient = begin(logits_fn, loss, start, y)
+    move = functools.partial(_move, threat, x, bounds)
+    size = jnp.broadcast_to(2 * radius, x.shape[:1] + (1,) * (x.ndim - 1))
+    none = jnp.zeros(x.shape[:1], bool)
+
+    def body(i: jax.Array, state: _State) -> _State:
+        moved = move(state.x, state.before, state.gradient, state.step, i > 0)
+        gradient, value, wrong = evaluate(logits_fn, loss, moved, y)
+        seen = record(state.seen, moved, gradient, value, wrong)
+        return _adapt(state, seen, moved, gradient, value, closes[i])
+
+    state = _State(
+        seen=seen,
+        x=start,
+        before=start,
+        gradient=gradient,
+        step=size,
+        last_loss=jnp.zeros_like(seen.loss),
+        rises=jnp.zeros(x.shape[:1], jnp.int32),
+        halved=~none,
+        checked_loss=seen.loss,
+    )
+    return jax.lax.fori_loop(0, steps, body, state).seen
+
+
+def _adapt(
+    state: _State,
+    seen: Ascent,
+    moved: jax.Array,
+    gradient: jax.Array,
+    value: jax.Array,
+    window: jax.Array,
+) -> _State:
+    """Returns the state after a step; a check closes a window of that length, none if it is 0."""
+    rises = state.rises + (value > state.last_loss).astype(jnp.int32)
+    oscillates = rises.astype(jnp.float32) <= RISING * window.astype(jnp.float32)
+    stuck = ~state.halved & (state.checked_loss >= seen.loss)
+    check = window > 0
+    halve = check & (oscillates | stuck)
+    back = rows(halve, moved)
+    return _State(
+        seen=seen,
+        x=jnp.where(back, seen.best, moved),
+        before=state.x,
+        gradient=jnp.where(back, seen.best_gradient, gradient),
+        step=jnp.where(back, state.step / 2, state.step),
+        last_loss=value,
+        rises=jnp.where(check, 0, rises),
+        halved=jnp.where(check, halve, state.halved),
+        checked_loss=jnp.where(check, seen.loss, state.checked_loss),
+    )
+
+
+@functools.singledispatch
+def _move(
+    threat: Threat,
+    x: jax.Array,
+    bounds: Bounds,
+    here: jax.Array,
+    before: jax.Array,
+    gradient: jax.Array,
+    step: jax.Array,
+    moving: jax.Array,
+) -> jax.Array:
+    """Returns the next points, (B, ...); there is no momentum unless `moving`."""
+    raise InvalidInput(f"threat = {threat!r}: must be an L2Ball or LinfBall")
+
+
+@_move.register
+def _(
+    threat: LinfBall,
+    x: jax.Array,
+    bounds: Bounds,
+    here: jax.Array,
+    before: jax.Array,
+    gradient: jax.Array,
+    step: jax.Array,
+    moving: jax.Array,
+) -> jax.Array:
+    stepped = project(threat, here + step * jnp.sign(gradient), x, bounds)
+    return project(threat, _with_momentum(stepped, here, before, moving), x, bounds)
+
+
+@_move.register
+def _(
+    threat: L2Ball,
+    x: jax.Array,
+    bounds: Bounds,
+    here: jax.Array,
+    before: jax.Array,
+    gradient: jax.Array,
+    step: jax.Array,
+    moving: jax.Array,
+) -> jax.Array:
+    radius = radius_of(threat, x)
+    stepped = _scale_and_clip(here + step * _over_length(gradient)[0], x, radius, bounds)
+    mixed = _with_momentum(stepped, here, before, moving)
+    return _scale_and_clip(mixed, x, radius, bounds)
+
+
+def _with_momentum(
+    stepped: jax.Array, here: jax.Array, before: jax.Array, moving: jax.Array
+) -> jax.Array:
+    share = jnp.where(moving, jnp.asarray(0.75, here.dtype), jnp.asarray(1, here.dtype))
+    return here + (stepped - here) * share + (here - before) * (1 - share)
+
+
+def _over_length(v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns v (B, ...) over the length of its rows, and those lengths, (B, 1, ...)."""
+    length = jnp.sqrt(jnp.sum(v**2, tuple(range(1, v.ndim)), keepdims=True))
+    return v / (length + _TINY), length
+
+
+def _scale_and_clip(point: jax.Array, x: jax.Array, radius: jax.Array, bounds: Bounds) -> jax.Array:
+    unit, length = _over_length(point - x)
+    kept = x + unit * jnp.minimum(radius, length)
+    return inside(kept, bounds)
+
+
+def evaluate(
+    logits_fn: Logits, loss: Loss, x: jax.Array, y: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns gradient (B, ...), loss (B,) and whether each sample is misclassified, (B,).
+
+    Where the reference would stall, the gradient alone is mended: entries that are not finite
+    become zero, since a point that is not finite is no input, and where a sample still stands a
+    gradient below 1e-12 is given in units of its largest entry, so that it has a direction.
+    """
+
+    def total(points: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        logits = logits_fn(points)
+        values = loss(logits, y)
+        return jnp.sum(values), (values, misclassified(logits, y))
+
+    gradient, (values, wrong) = jax.grad(total, has_aux=True)(x)
+    gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
+    size = jnp.max(jnp.abs(gradient), tuple(range(1, x.ndim)), keepdims=True)
+    lost = (size < _TINY) & (size > 0) & ~rows(wrong, x)
+    return gradient / jnp.where(lost, size, 1), values.astype(x.dtype), wrong
+
+
+def begin(
+    logits_fn: Logits, loss: Loss, start: jax.Array, y: jax.Array
+) -> tuple[Ascent, jax.Array]:
+    """Returns the Ascent that has seen the starting points only, and the gradients there."""
+    gradient, value, wrong = evaluate(logits_fn, loss, start, y)
+    return Ascent(start, gradient, value, start, value, wrong), gradient
+
+
+def record(
+    seen: Ascent, x: jax.Array, gradient: jax.Array, value: jax.Array, wrong: jax.Array
+) -> Ascent:
+    """Returns the Ascent that has also seen the points x, (B, ...)."""
+    better = value > seen.loss
+    return Ascent(
+        best=jnp.where(rows(better, x), x, seen.best),
+        best_gradient=jnp.where(rows(better, x), gradient, seen.best_gradient),
+        loss=jnp.where(better, value, seen.loss),
+        adversarial=jnp.where(rows(wrong, x), x, seen.adversarial),
+        adversarial_loss=jnp.where(wrong, value, seen.adversarial_loss),
+        broken=seen.broken | wrong,
+    )

@@ -1,0 +1,136 @@
+"""What every attack takes and returns: checked inputs, one key for each sample, the result."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from theory.problem import InvalidInput, L1Ball, L2Ball, LinfBall, LpBall, Threat
+
+# Logits (b, K) of inputs (b, ...).
+Logits = Callable[[jax.Array], jax.Array]
+Bounds = tuple[float, float]
+
+
+class Attack(NamedTuple):
+    """What an attack found for each sample.
+
+    Args:
+        x_adv: the points found, (B, ...): inside the ball and the bounds. A sample that is
+            misclassified as it stands is returned as it is.
+        success: whether x_adv is misclassified, (B,); a tie for the largest logit counts, and so
+            does a logit that is not finite.
+        loss: the loss at x_adv, (B,).
+    """
+
+    x_adv: jax.Array
+    success: jax.Array
+    loss: jax.Array
+
+
+def keys_of(key: jax.Array, count: int) -> jax.Array:
+    """Returns one key for each of `count` samples, (count,).
+
+    Args:
+        key: one typed key, of which sample i gets fold_in(key, i), or an array of typed keys
+            (count,), which is returned as it is: a sample that carries its key with it gets the
+            same random numbers in any batch.
+        count: number of samples.
+
+    Raises:
+        InvalidInput: for anything else, such as a key of the old, untyped kind.
+    """
+    if not jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
+        raise InvalidInput("key: must be a typed key, jax.random.key(seed), or an array of such")
+    if key.shape == (count,):
+        return key
+    if key.shape != ():
+        raise InvalidInput(f"key.shape = {key.shape}: must be () or ({count},), one a sample")
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count, dtype=jnp.uint32))
+
+
+def radius_of(threat: Threat, x: jax.Array) -> jax.Array:
+    """Returns the radius in the dtype of x (B, ...), shaped so that it broadcasts against x."""
+    return rows(jnp.asarray(threat.radius).astype(x.dtype), x)
+
+
+def rows(values: jax.Array, x: jax.Array) -> jax.Array:
+    """Returns values () or (B,) so shaped that they broadcast against x (B, ...)."""
+    return values.reshape(values.shape + (1,) * (x.ndim - values.ndim))
+
+
+def inside(x: jax.Array, bounds: Bounds) -> jax.Array:
+    """Returns x cut to the bounds: rounding of x + (high - x), for one, may pass them."""
+    return jnp.clip(x, jnp.asarray(bounds[0], x.dtype), jnp.asarray(bounds[1], x.dtype))
+
+
+def require_valid(x: Any, y: Any, threat: Threat, bounds: Bounds) -> tuple[jax.Array, jax.Array]:
+    """Returns x and y as arrays, once everything that an attack is given makes sense.
+
+    Args:
+        x: inputs, (B, ...), floating, every entry inside the bounds.
+        y: labels, (B,), integers >= 0.
+        threat: an L1Ball, L2Ball, LinfBall or LpBall, with a radius of shape () or (B,).
+        bounds: (low, high), Python numbers; (-inf, inf) where inputs have no bounds.
+
+    Raises:
+        InvalidInput: naming the argument. Values that are traced are not checked.
+    """
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    if not isinstance(threat, L1Ball | L2Ball | LinfBall | LpBall):
+        raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball, LinfBall or LpBall")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise InvalidInput(f"x.dtype = {x.dtype}: must be floating; attacks take pixels as floats")
+    if x.ndim < 2:
+        raise InvalidInput(f"x.shape = {x.shape}: must be (B, ...), one row a sample")
+    if not jnp.issubdtype(y.dtype, jnp.integer) or y.shape != x.shape[:1]:
+        raise InvalidInput(f"y = {y.dtype}{y.shape}: must be integer labels, {x.shape[:1]}")
+    if jnp.shape(threat.radius) not in ((), x.shape[:1]):
+        raise InvalidInput(
+            f"radius.shape = {jnp.shape(threat.radius)}: must be () or {x.shape[:1]}, one a sample"
+        )
+    _require_bounds(x, threat, bounds)
+    return x, y
+
+
+def _require_bounds(x: jax.Array, threat: Threat, bounds: Bounds) -> None:
+    low, high = bounds
+    if not low < high:
+        raise InvalidInput(f"bounds = {bounds!r}: must be (low, high) with low < high")
+    if not isinstance(x, jax.core.Tracer):
+        # Not by jax.numpy, which would trace constants inside jit.
+        values = np.asarray(x)
+        inside = (values >= low) & (values <= high)
+        if not inside.all():
+            raise InvalidInput(
+                f"x = {float(values[~inside][0]):g}: every entry must lie in bounds = {bounds!r}"
+            )
+    radius, width = threat.radius, high - low
+    if not isinstance(radius, jax.core.Tracer) and is_cube(threat):
+        largest = float(np.max(np.asarray(radius), initial=0.0))
+        if largest > width:
+            hint = f"; perhaps {largest:g}/255 is meant" if width == 1 and largest <= 255 else ""
+            raise InvalidInput(
+                f"radius = {largest:g}: must be at most {width:g}, the width of bounds = "
+                f"{bounds!r}{hint}"
+            )
+
+
+def is_cube(threat: Threat) -> bool:
+    """Returns whether the norm of the threat is linf, by whichever name."""
+    return isinstance(threat, LinfBall) or (isinstance(threat, LpBall) and np.isinf(threat.p))
+
+
+def require_classes(logits: jax.Array, y: jax.Array, smallest: int = 2) -> None:
+    """Raises InvalidInput unless logits are (B, K), K >= smallest, and labels are below K."""
+    if logits.ndim != 2 or logits.shape[0] != y.shape[0] or logits.shape[1] < smallest:
+        raise InvalidInput(
+            f"logits.shape = {logits.shape}: must be ({y.shape[0]}, K), K >= {smallest}"
+        )
+    if not isinstance(y, jax.core.Tracer) and y.size:
+        low, high = int(np.asarray(y).min()), int(np.asarray(y).max())
+        if low < 0 or high >= logits.shape[1]:
+            bad = low if low < 0 else high
+            raise InvalidInput(f"y = {bad}: labels must lie between 0 and {logits.shape[1] - 1}")

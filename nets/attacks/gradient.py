@@ -1,0 +1,276 @@
+"""Attacks that follow the gradient of a loss: one step (FGSM) and many projected steps (PGD)."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nets.attacks.attack import (
+    Attack,
+    Bounds,
+    Logits,
+    inside,
+    keys_of,
+    radius_of,
+    require_classes,
+    require_valid,
+    rows,
+)
+from nets.attacks.ball import project, random_start, steepest_ascent
+from nets.attacks.losses import Loss, cross_entropy, misclassified
+from theory.problem import POSITIVE, InvalidInput, L1Ball, LpBall, Threat, require_inside
+
+Start = Callable[[Threat, jax.Array, jax.Array, Bounds], jax.Array]
+
+
+def at_input(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
+    """Returns x: the start of an attack without randomness."""
+    del threat, keys, bounds
+    return x
+
+
+def near_input(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
+    """Returns x + 0.001 N(0, 1), projected: the start of TRADES, (B, ...).
+
+    References:
+        zhang2019trades.
+    """
+    noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
+    return project(threat, x + 0.001 * noise, x, bounds)
+
+
+def direction(
+    threat: Threat, gradient: jax.Array, x: jax.Array, bounds: Bounds, share: float
+) -> jax.Array:
+    """Returns the direction in which an ascent moves from x, (B, ...).
+
+    The sign of the gradient for linf and the gradient over its length for l2. For l1 it is the
+    gradient on the given share of coordinates where it is largest, over its l1 length there.
+    Coordinates that the box holds do not count, and keep their gradient besides, so that the
+    projection leaves them where they are: then the worst point of a linear network is a fixed
+    point of the ascent, which it is not for steps of equal size.
+
+    Args:
+        threat: a ball of norm 1, 2 or infinity.
+        gradient: (B, ...). An entry that is not finite is taken as zero.
+        x: the present points, (B, ...), inside the bounds.
+        bounds: (low, high).
+        share: share of coordinates that a step of an l1 attack moves, in (0, 1].
+
+    References:
+        tramer2019multiple and croce2021l1 for sparse steps (theirs are of equal size).
+    """
+    gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
+    if not _is_l1(threat):
+        return steepest_ascent(threat, gradient)
+    flat, size = gradient.reshape(x.shape[0], -1), jnp.abs(gradient).reshape(x.shape[0], -1)
+    held = jnp.where(gradient > 0, x >= bounds[1], x <= bounds[0]).reshape(flat.shape)
+    count = max(1, math.ceil(share * flat.shape[1]))
+    free = jnp.where(held, 0, size)
+    top = jax.lax.top_k(free, count)[0]
+    kept = jnp.where(held | (free >= top[:, -1:]), flat, 0)
+    # In units of the largest entry, so that the sum of tiny gradients does not vanish.
+    unit = kept / jnp.where(top[:, :1] > 0, top[:, :1], 1)
+    length = jnp.sum(jnp.where(held, 0, jnp.abs(unit)), -1, keepdims=True)
+    return (unit / jnp.maximum(length, 1)).reshape(x.shape)
+
+
+def _is_l1(threat: Threat) -> bool:
+    return isinstance(threat, L1Ball) or (isinstance(threat, LpBall) and threat.p == 1)
+
+
+def ascend(
+    objective: Callable[[jax.Array], jax.Array],
+    start: jax.Array,
+    x: jax.Array,
+    threat: Threat,
+    bounds: Bounds = (0.0, 1.0),
+    *,
+    steps: int = 10,
+    step: jax.Array | float = 0.25,
+    share: float = 0.05,
+) -> jax.Array:
+    """Returns where projected gradient ascent ends: the inner loop of adversarial training.
+
+    Nothing is remembered on the way and no sample is left out, whichever way it is classified.
+
+    Args:
+        objective: what to increase, a function from inputs (B, ...) to one value a sample, (B,):
+            a loss of logits, or a divergence from the logits of x (TRADES).
+        start: where to begin, (B, ...), inside ball and bounds.
+        x: the centres of the balls, (B, ...).
+        threat: a ball of norm 1, 2 or infinity, radius () or (B,).
+        bounds: (low, high).
+        steps: number of steps, >= 0.
+        step: length of a step in units of the radius, () or (B,).
+        share: see `direction`.
+
+    References:
+        madry2018.
+    """
+    slope = jax.grad(lambda points: jnp.sum(objective(points)))
+    length = _length(threat, step, x)
+
+    def body(_: int, points: jax.Array) -> jax.Array:
+        moved = points + length * direction(threat, slope(points), points, bounds, share)
+        return project(threat, moved, x, bounds)
+
+    return jax.lax.fori_loop(0, steps, body, start)
+
+
+def _length(threat: Threat, step: jax.Array | float, x: jax.Array) -> jax.Array:
+    """Returns the length of a step in the units of x, so shaped that it broadcasts against x."""
+    return rows(jnp.asarray(step).astype(x.dtype), x) * radius_of(threat, x)
+
+
+class _Found(NamedTuple):
+    """The best point so far of each sample: a misclassified one, and then the largest loss."""
+
+    x: jax.Array
+    wrong: jax.Array
+    loss: jax.Array
+
+    def or_better(self, other: "_Found") -> "_Found":
+        """Returns the better of two; a loss that is nan never replaces a finite one."""
+        better = jnp.where(self.wrong == other.wrong, other.loss > self.loss, other.wrong)
+        return _Found(
+            jnp.where(rows(better, self.x), other.x, self.x),
+            self.wrong | other.wrong,
+            jnp.where(better, other.loss, self.loss),
+        )
+
+
+def _judge(logits_fn: Logits, loss: Loss, x: jax.Array, y: jax.Array) -> _Found:
+    logits = logits_fn(x)
+    require_classes(logits, y)
+    return _Found(x, misclassified(logits, y), loss(logits, y))
+
+
+def _slope(logits_fn: Logits, loss: Loss, x: jax.Array, y: jax.Array) -> tuple[jax.Array, _Found]:
+    """Returns the gradient of each sample's loss, and what x is worth."""
+
+    def total(points: jax.Array) -> tuple[jax.Array, _Found]:
+        here = _judge(logits_fn, loss, points, y)
+        return jnp.sum(here.loss), here
+
+    gradient, here = jax.grad(total, has_aux=True)(x)
+    return gradient, here
+
+
+def _result(clean: _Found, best: _Found) -> Attack:
+    """Returns the attack; samples that were wrong before it are returned as they were."""
+    x_adv = jnp.where(rows(clean.wrong, clean.x), clean.x, best.x)
+    return Attack(x_adv, clean.wrong | best.wrong, jnp.where(clean.wrong, clean.loss, best.loss))
+
+
+def fgsm(
+    key: jax.Array,
+    logits_fn: Logits,
+    x: jax.Array,
+    y: jax.Array,
+    threat: Threat,
+    bounds: Bounds = (0.0, 1.0),
+    *,
+    loss: Loss = cross_entropy,
+) -> Attack:
+    """Returns the fast gradient attack: one step of the full radius, steepest in the norm.
+
+    The step with a random start that is used in training is `pgd` with one step.
+
+    Args:
+        key: not used; there so that every attack is called in the same way.
+        logits_fn: any function from inputs (B, ...) to logits (B, K).
+        x: inputs, (B, ...), inside the bounds.
+        y: labels, (B,), integers in 0 .. K - 1.
+        threat: a ball of any norm, radius () or (B,).
+        bounds: (low, high); the step is cut to them after it is taken.
+        loss: what to increase, from `nets.attacks.losses` or alike.
+
+    Returns:
+        The attack. x_adv is the end of the step even if x has the larger loss.
+
+    Raises:
+        InvalidInput: naming the argument.
+
+    References:
+        goodfellow2015.
+    """
+    del key
+    x, y = require_valid(x, y, threat, bounds)
+    gradient, clean = _slope(logits_fn, loss, x, y)
+    gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
+    moved = inside(x + radius_of(threat, x) * steepest_ascent(threat, gradient), bounds)
+    return _result(clean, _judge(logits_fn, loss, moved, y))
+
+
+def pgd(
+    key: jax.Array,
+    logits_fn: Logits,
+    x: jax.Array,
+    y: jax.Array,
+    threat: Threat,
+    bounds: Bounds = (0.0, 1.0),
+    *,
+    steps: int = 20,
+    step: jax.Array | float = 0.25,
+    restarts: int = 1,
+    loss: Loss = cross_entropy,
+    start: Start = random_start,
+    share: float = 0.05,
+) -> Attack:
+    """Returns the projected gradient attack: the best point of all steps of all restarts.
+
+    Best, not last: a misclassified point is better than one that is not, and among equals the
+    one of larger loss. The start and x itself take part. Row i of the result depends on row i of
+    the arguments and its key alone, whichever batch it is in.
+
+    Args:
+        key: one typed key, or one for each sample, (B,); restart r folds r into it.
+        logits_fn: any function from inputs (B, ...) to logits (B, K), each row from its row.
+        x: inputs, (B, ...), inside the bounds.
+        y: labels, (B,), integers in 0 .. K - 1.
+        threat: a ball of norm 1, 2 or infinity, radius () or (B,).
+        bounds: (low, high).
+        steps: number of steps in each restart, >= 0.
+        step: length of a step in units of the radius, > 0, () or (B,).
+        restarts: number of starts, >= 1.
+        loss: what to increase, from `nets.attacks.losses` or alike.
+        start: `random_start`, `at_input`, `near_input`, or any function of the same arguments.
+        share: share of coordinates that a step of an l1 attack moves, in (0, 1].
+
+    Raises:
+        InvalidInput: naming the argument.
+
+    References:
+        madry2018; see `direction` for l1.
+    """
+    x, y = require_valid(x, y, threat, bounds)
+    _require_settings(steps, step, restarts, share)
+    keys = keys_of(key, x.shape[0])
+    clean = _judge(logits_fn, loss, x, y)
+    length = _length(threat, step, x)
+
+    def move(_: int, state: tuple[jax.Array, _Found]) -> tuple[jax.Array, _Found]:
+        points, best = state
+        gradient, here = _slope(logits_fn, loss, points, y)
+        moved = points + length * direction(threat, gradient, points, bounds, share)
+        return project(threat, moved, x, bounds), best.or_better(here)
+
+    def restart(number: jax.Array, best: _Found) -> _Found:
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+        points, best = jax.lax.fori_loop(0, steps, move, (start(threat, own, x, bounds), best))
+        return best.or_better(_judge(logits_fn, loss, points, y))
+
+    return _result(clean, jax.lax.fori_loop(0, restarts, restart, clean))
+
+
+def _require_settings(steps: Any, step: Any, restarts: Any, share: float) -> None:
+    for name, value, least in (("steps", steps, 0), ("restarts", restarts, 1)):
+        if not isinstance(value, jax.core.Tracer) and value < least:
+            raise InvalidInput(f"{name} = {value}: must be at least {least}")
+    if not isinstance(step, jax.core.Tracer):
+        require_inside("step", step, POSITIVE, "the step in units of the radius")
+    if not 0 < share <= 1:
+        raise InvalidInput(f"share = {share}: must lie in (0, 1]")

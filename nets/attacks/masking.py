@@ -1,0 +1,351 @@
+"""Checks for gradient masking: signs that an attack failed rather than that a network is robust.
+
+No check proves anything: a network that raises none may still be attacked badly, and one that
+raises some should be attacked in the way that the advice says before its robust accuracy is
+quoted. The list follows Athalye, Carlini and Wagner 2018 (athalye2018obfuscated) and Carlini et
+al. 2019 (carlini2019evaluating); the limits are new and were set so that honest networks pass.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nets.attacks.attack import (
+    Attack,
+    Bounds,
+    Logits,
+    is_cube,
+    keys_of,
+    radius_of,
+    require_classes,
+    require_valid,
+    rows,
+)
+from nets.attacks.ball import project, steepest_ascent
+from nets.attacks.gradient import ascend, at_input, pgd
+from nets.attacks.losses import cross_entropy, margin, misclassified, targeted_margin
+from theory.problem import L1Ball, L2Ball, LinfBall, LpBall, Threat
+
+
+class Measurements(NamedTuple):
+    """What the checks look at, one number each; shares are of the correctly classified samples.
+
+    Args:
+        changed: largest difference between two calls on the same inputs, relative to the spread
+            of the logits.
+        batch: the same between a batch and the batch in reverse order with one row replaced.
+        probabilities: share of all samples whose outputs are >= 0 and sum to one.
+        nonfinite: share of all samples with a logit that is not finite, at x or nearby.
+        zero_gradients: share whose cross-entropy has a gradient of zero, or not finite, at x.
+        stuck: share whose margin loss is no larger after the ascent than before it.
+        margin_only: share that resists PGD on cross-entropy and falls to PGD on the margin.
+        black_box_only: share that resists both, and PGD towards each of the three nearest classes,
+            and falls to a search without gradients.
+        far_robust: share that resists at a radius at which every input can be reached.
+        correct: number of correctly classified samples.
+    """
+
+    changed: jax.Array
+    batch: jax.Array
+    probabilities: jax.Array
+    nonfinite: jax.Array
+    zero_gradients: jax.Array
+    stuck: jax.Array
+    margin_only: jax.Array
+    black_box_only: jax.Array
+    far_robust: jax.Array
+    correct: jax.Array
+
+
+class Check(NamedTuple):
+    """One check: its name, the number measured, the limit, whether it was passed, what to do."""
+
+    name: str
+    value: float
+    limit: float
+    raised: bool
+    advice: str
+
+
+class Report(NamedTuple):
+    """All checks of one network."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def raised(self) -> tuple[str, ...]:
+        """The names of the checks that were raised."""
+        return tuple(check.name for check in self.checks if check.raised)
+
+    def __str__(self) -> str:
+        """Returns one line a check that was raised, with what to do; or that there is none."""
+        lines = [
+            f"{check.name} = {check.value:.3g} (limit {check.limit:g}): {check.advice}"
+            for check in self.checks
+            if check.raised
+        ]
+        return "\n".join(lines) or "no sign of gradient masking"
+
+
+# name: (limit, what to do); a value above the limit, or nan, raises the check.
+_CHECKS = {
+    "changed": (
+        1e-3,
+        "the output changes from call to call: attack the mean over the randomness (expectation "
+        "over transformation), and say so beside the result",
+    ),
+    "batch": (
+        1e-3,
+        "the output of a sample depends on its batch: evaluate with the stored statistics of "
+        "batch normalisation",
+    ),
+    "probabilities": (
+        0.5,
+        "the outputs look like probabilities: return the logits from before the softmax",
+    ),
+    "nonfinite": (0.0, "some logits are not finite, and count as errors: find out where from"),
+    "zero_gradients": (
+        0.05,
+        "the gradient of the cross-entropy vanishes: use the margin or DLR loss, float64, or an "
+        "attack without gradients; replace quantisation by a differentiable stand-in",
+    ),
+    "stuck": (
+        0.05,
+        "the loss does not grow along its gradient: replace steps that cannot be differentiated "
+        "by differentiable stand-ins (BPDA), or attack without gradients",
+    ),
+    "margin_only": (
+        0.15,
+        "cross-entropy misses what the margin loss finds: report the worst over both",
+    ),
+    "black_box_only": (
+        0.02,
+        "a search without gradients beats the gradient: do not quote the white-box result",
+    ),
+    "far_robust": (
+        0.02,
+        "some samples resist at a radius at which every input can be reached: the attack fails, "
+        "not the perturbation",
+    ),
+}
+
+
+def measure(
+    key: jax.Array,
+    logits_fn: Logits,
+    x: jax.Array,
+    y: jax.Array,
+    threat: Threat,
+    bounds: Bounds = (0.0, 1.0),
+    *,
+    steps: int = 20,
+    queries: int = 200,
+) -> Measurements:
+    """Returns what the checks for gradient masking look at.
+
+    Costs about 8 times `steps` gradients and `queries` evaluations of the network. Under jit a
+    network whose randomness lives in Python is traced twice, and so found out, but one that hides
+    it in compiled code of its own may pass.
+
+    Args:
+        key: one typed key, or one for each sample, (B,).
+        logits_fn: any function from inputs (B, ...) to logits (B, K).
+        x: inputs, (B, ...), inside the bounds; one hundred are enough to see the limits.
+        y: labels, (B,).
+        threat: a ball of norm 1, 2 or infinity: the one that robustness is claimed for.
+        bounds: (low, high).
+        steps: steps of each PGD.
+        queries: evaluations in the search without gradients.
+
+    Raises:
+        InvalidInput: naming the argument.
+    """
+    x, y = require_valid(x, y, threat, bounds)
+    keys = keys_of(key, x.shape[0])
+    logits = logits_fn(x)
+    require_classes(logits, y)
+    right = ~misclassified(logits, y)
+
+    def share(of: jax.Array) -> jax.Array:
+        count = jnp.sum(right).astype(logits.dtype)
+        return jnp.sum(of & right).astype(logits.dtype) / jnp.maximum(count, 1)
+
+    run = functools.partial(pgd, keys, logits_fn, x, y, bounds=bounds, steps=steps)
+    crossed, drifted = run(threat=threat), run(threat=threat, loss=margin)
+    searched = random_search(keys, logits_fn, x, y, threat, bounds, queries=queries)
+    far = run(threat=_whole_box(threat, x, bounds), loss=margin, restarts=2, share=1.0)
+    aimed = _towards_nearest(run, logits, y, threat)
+    white = crossed.success | drifted.success | aimed
+    reached = jnp.stack([logits, logits_fn(crossed.x_adv), logits_fn(searched.x_adv)])
+    return Measurements(
+        _difference(logits, logits_fn(x)),
+        _batch_difference(logits_fn, x, logits, bounds),
+        jnp.mean(_like_probabilities(logits).astype(logits.dtype)),
+        jnp.mean((~jnp.isfinite(reached).all((0, 2))).astype(logits.dtype)),
+        share(_flat_gradient(logits_fn, x, y)),
+        share(_stuck(logits_fn, x, y, threat, bounds, steps)),
+        share(drifted.success & ~crossed.success),
+        share(searched.success & ~white),
+        share(~far.success),
+        jnp.sum(right),
+    )
+
+
+def report(measurements: Measurements) -> Report:
+    """Returns the checks with their limits, which of them were raised, and what to do then.
+
+    Args:
+        measurements: concrete numbers, as `measure` returns outside jit. A number that is nan
+            raises its check.
+    """
+    checks = []
+    for name, (limit, advice) in _CHECKS.items():
+        value = float(getattr(measurements, name))
+        checks.append(Check(name, value, limit, not value <= limit, advice))
+    return Report(tuple(checks))
+
+
+def random_search(
+    key: jax.Array,
+    logits_fn: Logits,
+    x: jax.Array,
+    y: jax.Array,
+    threat: Threat,
+    bounds: Bounds = (0.0, 1.0),
+    *,
+    queries: int = 200,
+) -> Attack:
+    """Returns the best point of a search that uses no gradient: accept whatever is not worse.
+
+    A proposal moves a random share of the coordinates of the best point so far, between all and
+    few of them, to the other side of the ball. Weaker than Square, and meant for checks only.
+
+    Args:
+        key: one typed key, or one for each sample, (B,).
+        logits_fn: any function from inputs (B, ...) to logits (B, K).
+        x: inputs, (B, ...), inside the bounds.
+        y: labels, (B,).
+        threat: a ball of norm 1, 2 or infinity.
+        bounds: (low, high).
+        queries: number of proposals.
+
+    Returns:
+        The attack; its loss is the margin.
+    """
+    x, y = require_valid(x, y, threat, bounds)
+    keys = keys_of(key, x.shape[0])
+    clean = logits_fn(x)
+    wrong = misclassified(clean, y)
+
+    def propose(number: jax.Array, best: Attack) -> Attack:
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+        moved = jax.vmap(_proposal, (0, None, None))(own, x.shape[1:], x.dtype)
+        step = 2 * radius_of(threat, x) * steepest_ascent(threat, moved)
+        tried = project(threat, best.x_adv + step, x, bounds)
+        logits = logits_fn(tried)
+        lead, errs = margin(logits, y), misclassified(logits, y)
+        better = ~wrong & ((errs & ~best.success) | ((errs == best.success) & (lead >= best.loss)))
+        return Attack(
+            jnp.where(rows(better, x), tried, best.x_adv),
+            best.success | errs,
+            jnp.where(better, lead, best.loss),
+        )
+
+    return jax.lax.fori_loop(0, queries, propose, Attack(x, wrong, margin(clean, y)))
+
+
+def _proposal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    """Returns normal noise on a random set of coordinates, of a random size in 1 .. all."""
+    size, place, noise = jax.random.split(key, 3)
+    total = math.prod(shape)
+    share = jnp.exp(-jax.random.uniform(size, (), dtype) * math.log(total))
+    ranks = jax.random.uniform(place, shape, dtype)
+    kept = ranks <= jnp.maximum(share, jnp.min(ranks))
+    return jnp.where(kept, jax.random.normal(noise, shape, dtype), 0)
+
+
+def _towards_nearest(
+    run: Callable[..., Attack], logits: jax.Array, y: jax.Array, threat: Threat
+) -> jax.Array:
+    """Returns whether PGD on the margin towards one of the three nearest classes succeeds, (B,).
+
+    Towards the nearest class of all, which changes on the way, honest networks have dead ends.
+    """
+    others = jnp.where(
+        y[:, None] == jnp.arange(logits.shape[1], dtype=y.dtype)[None], -jnp.inf, logits
+    )
+    nearest = jax.lax.top_k(others, min(3, logits.shape[1] - 1))[1].astype(y.dtype)
+
+    def towards(target: jax.Array) -> jax.Array:
+        return run(threat=threat, loss=functools.partial(targeted_margin, target=target)).success
+
+    return jax.lax.map(towards, nearest.T).any(0)
+
+
+def _difference(logits: jax.Array, again: jax.Array) -> jax.Array:
+    """Returns the largest difference relative to the spread of the logits; equal nans are equal."""
+    finite = jnp.where(jnp.isfinite(logits), logits, 0)
+    spread = jnp.max(finite) - jnp.min(finite)
+    same = (logits == again) | (jnp.isnan(logits) & jnp.isnan(again))
+    gap = jnp.max(jnp.where(same, 0, jnp.abs(logits - again)))
+    return gap / jnp.where(spread > 0, spread, 1)
+
+
+def _batch_difference(
+    logits_fn: Logits, x: jax.Array, logits: jax.Array, bounds: Bounds
+) -> jax.Array:
+    """Returns what reversing the batch, and replacing one row of it, changes in the others."""
+    low, high = (b if math.isfinite(b) else 0.0 for b in bounds)
+    other = x.at[0].set(jnp.asarray(0.5 * (low + high), x.dtype))
+    return _difference(logits[1:], logits_fn(other[::-1])[::-1][1:])
+
+
+def _like_probabilities(logits: jax.Array) -> jax.Array:
+    return (jnp.abs(jnp.sum(logits, -1) - 1) < 1e-3) & (logits >= 0).all(-1)
+
+
+def _flat_gradient(logits_fn: Logits, x: jax.Array, y: jax.Array) -> jax.Array:
+    gradient = jax.grad(lambda points: jnp.sum(cross_entropy(logits_fn(points), y)))(x)
+    flat = gradient.reshape(x.shape[0], -1)
+    return (flat == 0).all(-1) | ~jnp.isfinite(flat).all(-1)
+
+
+def _stuck(
+    logits_fn: Logits, x: jax.Array, y: jax.Array, threat: Threat, bounds: Bounds, steps: int
+) -> jax.Array:
+    """Returns whether the margin loss is no larger at the end of an ascent from x than at x."""
+
+    def objective(points: jax.Array) -> jax.Array:
+        return margin(logits_fn(points), y)
+
+    end = ascend(objective, at_input(threat, x, x, bounds), x, threat, bounds, steps=steps)
+    return ~(objective(end) > objective(x))
+
+
+def _whole_box(threat: Threat, x: jax.Array, bounds: Bounds) -> Threat:
+    """Returns a ball of the same norm in which every point of the box can be reached.
+
+    Without bounds: one hundred times the radius, and ten times the largest input.
+    """
+    low, high = bounds
+    dimension = math.prod(x.shape[1:])
+    if math.isfinite(low) and math.isfinite(high):
+        width: jax.Array | float = high - low
+        power = 0.0 if is_cube(threat) else 1 / _order(threat)
+        return _of_radius(threat, jnp.asarray(width * dimension**power, x.dtype))
+    radius = jnp.asarray(threat.radius).astype(x.dtype)
+    return _of_radius(threat, jnp.maximum(100 * radius, 10 * jnp.max(jnp.abs(x))))
+
+
+def _order(threat: Threat) -> float:
+    if isinstance(threat, LpBall):
+        return threat.p
+    return {L1Ball: 1.0, L2Ball: 2.0, LinfBall: math.inf}[type(threat)]
+
+
+def _of_radius(threat: Threat, radius: jax.Array) -> Threat:
+    return threat._replace(radius=radius)

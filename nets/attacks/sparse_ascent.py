@@ -1,0 +1,114 @@
+"""The inner loop of Auto-PGD for l1: sparse steps whose number of coordinates adapts itself.
+
+Croce and Hein 2021: a step moves the coordinates of largest gradient, two thirds as many as the
+best point so far has moved; while that number falls the step is kept long, otherwise it shrinks.
+Unlike in the reference implementation, the projection has the dtype of x, and what rounding leaves
+of a coordinate is not counted as a coordinate that moved.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nets.attacks.ascent import Ascent, begin, evaluate, record
+from nets.attacks.attack import Bounds, Logits, radius_of, rows
+from nets.attacks.ball import project
+from nets.attacks.losses import Loss
+from theory.problem import L1Ball
+
+_SHRINK = 1.5  # of the step where the support does not fall, and of the support in a step
+_SHORTEST = 10.0  # the radius over the shortest step
+
+
+class _State(NamedTuple):
+    seen: Ascent
+    x: jax.Array
+    gradient: jax.Array
+    step: jax.Array
+    share: jax.Array
+    support: jax.Array
+
+
+def ascend_sparsely(
+    logits_fn: Logits,
+    loss: Loss,
+    x: jax.Array,
+    y: jax.Array,
+    start: jax.Array,
+    threat: L1Ball,
+    bounds: Bounds = (0.0, 1.0),
+    *,
+    steps: int = 100,
+) -> Ascent:
+    """Returns where one run of l1 Auto-PGD from given starting points has been.
+
+    Args:
+        logits_fn, loss, x, y, start, bounds, steps: as for nets.attacks.ascent.ascend_adaptively.
+        threat: an L1Ball, radius () or (B,).
+
+    Returns:
+        An Ascent; its points lie inside ball and bounds, by exact projection onto both.
+
+    References:
+        croce2021l1.
+    """
+    every, radius = max(int(0.04 * steps), 1), radius_of(threat, x)
+    size, axes = math.prod(x.shape[1:]), tuple(range(1, x.ndim))
+
+    # Steps of equal size bring thresholds that equal an entry: rounding must not count as moving.
+    least = 16 * jnp.finfo(x.dtype).eps * radius
+
+    def support_of(point: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.abs(point - x) > least, axes).astype(x.dtype)
+
+    def body(i: jax.Array, state: _State) -> _State:
+        step = state.step * _signs_of_largest(state.gradient, state.share)
+        moved = project(threat, state.x + step, x, bounds)
+        gradient, value, wrong = evaluate(logits_fn, loss, moved, y)
+        seen = record(state.seen, moved, gradient, value, wrong)
+        return jax.lax.cond(
+            (i + 1) % every == 0,
+            lambda: _adapt(state, seen, moved, gradient, radius, support_of(seen.best)),
+            lambda: state._replace(seen=seen, x=moved, gradient=gradient),
+        )
+
+    seen, gradient = begin(logits_fn, loss, start, y)
+    full = jnp.broadcast_to(radius, x.shape[:1] + (1,) * (x.ndim - 1))
+    support = support_of(start)
+    state = _State(seen, start, gradient, full, support / size / _SHRINK, support)
+    return jax.lax.fori_loop(0, steps, body, state).seen
+
+
+def _adapt(
+    state: _State,
+    seen: Ascent,
+    moved: jax.Array,
+    gradient: jax.Array,
+    radius: jax.Array,
+    support: jax.Array,
+) -> _State:
+    """Returns the state after a check: a long step from the best point where the support fell."""
+    size = math.prod(moved.shape[1:])
+    fell = rows(support < 0.95 * state.support, moved)
+    step = jnp.where(fell, radius, jnp.maximum(state.step / _SHRINK, radius / _SHORTEST))
+    return _State(
+        seen=seen,
+        x=jnp.where(fell, seen.best, moved),
+        gradient=jnp.where(fell, seen.best_gradient, gradient),
+        step=step,
+        share=support / size / _SHRINK,
+        support=support,
+    )
+
+
+def _signs_of_largest(gradient: jax.Array, share: jax.Array) -> jax.Array:
+    """Returns the signs of the largest entries over their number, (B, ...); a share (B,) of all."""
+    rows = gradient.reshape(gradient.shape[0], -1)
+    size = jnp.abs(rows)
+    place = jnp.clip((1 - share) * rows.shape[1], 0, rows.shape[1] - 1).astype(jnp.int32)
+    smallest = jnp.take_along_axis(jnp.sort(size, -1), place[:, None], -1)
+    signs = jnp.where(size >= smallest, jnp.sign(rows), 0)
+    count = jnp.sum(jnp.abs(signs), -1, keepdims=True)
+    return (signs / (count + 1e-10)).reshape(gradient.shape)
