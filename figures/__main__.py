@@ -10,6 +10,8 @@ import tyro
 from sims.command import CONTRADICTED, progress_bar, run, side_by_side
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
     from matplotlib.figure import Figure
 
@@ -37,10 +39,11 @@ def make(
         level: chance that any interval of the gallery misses its risk
         out: folder of the gallery
         fresh: set result files of earlier settings or code aside as NAME.nc.old and start anew
-        data: instead of a gallery, draw these result files of `python -m sims train-grid`
+        data: instead of a gallery, draw these result files, of `python -m sims train-grid` or
+            `python -m nets evaluate`
     """
     if data:
-        return _draw_trained(data, out)
+        return _draw_files(data, out)
     from figures import figure, gallery, style
     from sims import interval, results
     from sims.plan import make_plan
@@ -91,17 +94,36 @@ def make(
     return status
 
 
-def _draw_trained(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
+def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
+    """Draws result files, each as its kind asks, once all of them have been read."""
     from figures import style
-    from figures.hu2023_training import training
-    from sims import results, train_file
+    from sims import results
 
     style.use()
-    datasets = {path.stem: train_file.load(path) for path in paths}
+    loaded = [results.load(path, ()) for path in paths]
+    drawings = [_drawing(path, dataset) for path, dataset in zip(paths, loaded, strict=True)]
     results.require_writable(out)
-    for name, dataset in datasets.items():
-        print(_save(training(dataset), name, out))
+    for path, dataset, draw in zip(paths, loaded, drawings, strict=True):
+        # Runs of networks all call their file alike; their folders differ.
+        name = f"{path.parent.name}-{path.stem}" if path.stem == "evaluation" else path.stem
+        print(_save(draw(dataset), name, out))
     return 0
+
+
+def _drawing(path: pathlib.Path, dataset: xr.Dataset) -> Callable[[xr.Dataset], Figure]:
+    """Returns what draws a result file, once the file has all that is drawn."""
+    from nets import evaluation
+    from sims import results, train_file
+
+    if dataset.attrs.get("kind") == evaluation.KIND:
+        from figures.networks import evaluation as draw
+
+        results.require_variables(path, dataset, evaluation.VARIABLES)
+        return draw
+    from figures.hu2023_training import training
+
+    results.require_variables(path, dataset, train_file.VARIABLES)
+    return training
 
 
 def _save(drawn: Figure, name: str, out: pathlib.Path) -> pathlib.Path:

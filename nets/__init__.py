@@ -1,1 +1,1 @@
-"""Flax networks under the same threat models and reports. Nothing is here yet."""
+"""Flax networks under the same threat models and reports."""

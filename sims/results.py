@@ -83,9 +83,14 @@ def load(path: pathlib.Path, needed: Sequence[str] = COMMON) -> xr.Dataset:
     """
     loaded = read(path)
     require_evidence(str(path), loaded)
-    if missing := [name for name in needed if name not in loaded]:
-        raise InvalidInput(f"results = {path}: not a result file, it has no {missing[0]!r}")
+    require_variables(path, loaded, needed)
     return loaded
+
+
+def require_variables(path: pathlib.Path, dataset: xr.Dataset, needed: Sequence[str]) -> None:
+    """Raises InvalidInput, naming the first that is missing, unless all variables are there."""
+    if missing := [name for name in needed if name not in dataset]:
+        raise InvalidInput(f"results = {path}: not a result file, it has no {missing[0]!r}")
 
 
 def require_evidence(name: str, dataset: xr.Dataset) -> None:

@@ -15,7 +15,7 @@ PACKAGES = ("theory", "sims", "nets", "figures")
 ALLOWED = {
     "theory": ("theory",),
     "sims": ("sims", "theory.problem", "theory.claim", "theory.claims"),
-    "nets": ("nets", "sims", "theory.problem", "theory.reweighting"),
+    "nets": ("nets", "sims", "theory.problem", "theory.reweighting", "theory.mixup"),
     "figures": PACKAGES,
 }
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
@@ -78,7 +78,7 @@ def test_doctests_pass():
             "--doctest-modules",
             "-p",
             "no:cacheprovider",
-            *(str(ROOT / package) for package in ("theory", "sims")),
+            *(str(ROOT / package) for package in ("theory", "sims", "nets")),
         ],
         capture_output=True,
         text=True,

@@ -1,0 +1,233 @@
+"""python -m nets: train a network, evaluate it class by class under attack, compare two."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from sims.command import USAGE, progress_bar, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import xarray as xr
+
+    from nets.data import DataSet
+
+Norm = Literal["linf", "l2", "l1"]
+EVALUATION = "evaluation.nc"
+
+
+def train(
+    out: tyro.conf.Positional[pathlib.Path] = pathlib.Path("runs/small-cnn"),
+    /,
+    *,
+    model: str = "small-cnn",
+    data: str = "mnist-5k",
+    directory: pathlib.Path | None = None,
+    epochs: int = 10,
+    batch: int = 128,
+    rate: float = 0.05,
+    decay: float = 5e-4,
+    seed: int = 0,
+) -> int:
+    """Train a network naturally and leave it in the folder OUT for `evaluate`.
+
+    A folder that holds a run is refused, never overwritten. Exit status: 0 done; 2 bad input.
+
+    Args:
+        out: folder of the run
+        model: name of the network
+        data: name of the data set; mnist-5k needs no download
+        directory: where data sets are; the environment variable ROBUST_RISK_DATA if not given
+        epochs: passes over the training set
+        batch: images in a step
+        rate: first learning rate, which falls to zero as a cosine
+        decay: weight decay
+        seed: of first weights and order, in [0, 2^32)
+    """
+    import jax
+
+    from nets import models, runs
+    from nets import train as training
+    from nets.data import load
+    from theory.problem import InvalidInput
+
+    if not 0 <= seed < 2**32:
+        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
+    if (out / runs.SETTINGS).exists():
+        raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
+    found = load(data, directory)
+    module = models.build(model, len(found.class_names))
+    schedule = training.Schedule(epochs, batch, rate, decay)
+    training.require_schedule(schedule, found.train)
+    shape = found.train.images.shape[1:]
+    variables = models.initialise(jax.random.key(seed), module, shape)
+    runs.require_writable(out)
+    with progress_bar() as add:
+        bar = add(f"{model} on {data}")
+        trained = training.train(module, variables, found.train, schedule, seed, bar)
+    settings = {
+        "model": model,
+        "options": {},
+        "image_shape": list(shape),
+        "class_names": list(found.class_names),
+        "data": found.name,
+        "fingerprint": found.fingerprint,
+        "seed": seed,
+        **schedule._asdict(),
+        "losses": list(trained.losses),
+    }
+    runs.save(out, runs.Run(settings, module, trained.variables))
+    print(f"{out}: {epochs} epochs, last loss {trained.losses[-1]:.4g}, {trained.seconds:.0f} s")
+    return 0
+
+
+def evaluate(
+    folder: tyro.conf.Positional[pathlib.Path],
+    /,
+    *,
+    norm: Norm = "linf",
+    radius: float = 8 / 255,
+    protocol: str = "budget",
+    samples: int | None = None,
+    directory: pathlib.Path | None = None,
+    level: float = 0.05,
+    seed: int = 0,
+    block: int = 128,
+) -> int:
+    """Evaluate a run class by class, without attack and under a list of attacks.
+
+    Leaves RUN/evaluation.nc, which `python -m figures --data` draws and `compare` reads.
+    Exit status: 0 done; 2 bad input.
+
+    Args:
+        folder: of the run
+        norm: of the ball
+        radius: of the ball, pixels lie in [0, 1]
+        protocol: which attacks: quick (PGD), budget (Auto-PGD) or standard (then Square)
+        samples: the first so many test samples; all if not given
+        directory: where data sets are; the environment variable ROBUST_RISK_DATA if not given
+        level: chance that any class interval of the evaluation misses
+        seed: of the attacks, in [0, 2^32)
+        block: samples computed together
+    """
+    from nets import runs
+    from nets.data import load
+    from sims import results
+    from theory.problem import InvalidInput
+
+    loaded = runs.load(folder)
+    found = load(loaded.settings["data"], directory)
+    _require_same_data(folder, loaded.settings, found)
+    if not 0 <= seed < 2**32:
+        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
+    if samples is not None and not 1 <= samples <= len(found.test.labels):
+        raise InvalidInput(f"samples = {samples}: must lie in [1, {len(found.test.labels)}]")
+    results.require_writable(folder)
+    wanted = {"norm": norm, "radius": radius, "protocol": protocol, "seed": seed, "block": block}
+    dataset = _evaluated(loaded, found, wanted, samples, level)
+    results.save(dataset, folder / EVALUATION)
+    from nets.evaluation import summary
+
+    print(f"{summary(dataset)}\n{folder / EVALUATION}")
+    return 0
+
+
+def _evaluated(
+    loaded: Any, found: DataSet, wanted: dict[str, Any], samples: int | None, level: float
+) -> xr.Dataset:
+    import jax
+
+    from nets import evaluation, protocols
+    from nets.evaluate import evaluate as outcomes_of
+    from sims.interval import require_level
+
+    require_level(level)
+    threat = protocols.threat_of(wanted["norm"], wanted["radius"])
+    classes = len(found.class_names)
+    methods = protocols.methods(wanted["protocol"], classes, threat)
+    images, labels = found.test.images[:samples], found.test.labels[:samples]
+    counts = evaluation.class_counts(labels, labels == labels, classes)
+    evaluation.require_every_class(counts, found.class_names)
+    with progress_bar() as add:
+        outcomes = outcomes_of(
+            jax.random.key(wanted["seed"]),
+            loaded.module.apply,
+            loaded.variables,
+            images,
+            labels,
+            threat,
+            methods,
+            classes=classes,
+            block=wanted["block"],
+            progress=add,
+        )
+    attributes = wanted | {
+        "model": loaded.settings["model"],
+        "data": found.name,
+        "fingerprint": found.fingerprint,
+        "split": f"first {len(labels)} of the test set",
+    }
+    return evaluation.make(outcomes, labels, found.class_names, level, attributes)
+
+
+def compare(
+    first: tyro.conf.Positional[pathlib.Path],
+    second: tyro.conf.Positional[pathlib.Path],
+    /,
+    *,
+    level: float = 0.05,
+) -> int:
+    """Compare two evaluated runs on the same samples: paired, exact, corrected over classes.
+
+    Exit status: 0 done; 2 bad input.
+
+    Args:
+        first: folder of the run to compare with
+        second: folder of the run compared
+        level: chance that any interval misses, and of the family of tests
+    """
+    from nets import evaluation
+
+    one, two = (evaluation.load(folder / EVALUATION) for folder in (first, second))
+    print(evaluation.comparison(one, two, level))
+    return 0
+
+
+def _require_same_data(folder: pathlib.Path, settings: dict[str, Any], found: DataSet) -> None:
+    from theory.problem import InvalidInput
+
+    if settings["fingerprint"] != found.fingerprint:
+        raise InvalidInput(
+            f"data = {found.name}: fingerprint {found.fingerprint[:12]}, but {folder} was trained "
+            f"on {settings['fingerprint'][:12]}"
+        )
+
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "compare": compare,
+}
+
+
+def main() -> None:
+    """Runs the command that the first word names."""
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word in COMMANDS:
+        again = "the same command starts anew"
+        run(COMMANDS[word], f"python -m nets {word}", sys.argv[2:], again)
+    names = ", ".join(COMMANDS)
+    usage = f"usage: python -m nets {{{names}}} --help"
+    if word not in ("", "-h", "--help"):
+        print(f"error: command = {word!r}: {usage}", file=sys.stderr)
+        sys.exit(USAGE)
+    print(usage)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""python -m nets: from training to a comparison and a picture, and every refusal on the way."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from figures.__main__ import make
+from nets import __main__ as command
+from nets import models, runs
+from theory.problem import InvalidInput
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two runs of a small network on the images that need no download, both evaluated."""
+    made = []
+    for seed in (0, 1):
+        folder = tmp_path_factory.mktemp("runs") / f"seed-{seed}"
+        command.train(folder, model="logistic", epochs=2, rate=0.1, seed=seed)
+        command.evaluate(folder, radius=0.05, samples=300, block=100)
+        made.append(folder)
+    return made
+
+
+def call(capsys, monkeypatch, *words):
+    """Returns status, standard output and error of a command line."""
+    monkeypatch.setattr(sys, "argv", ["nets", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+    out, error = capsys.readouterr()
+    return stop.value.code, out, error
+
+
+def test_a_network_learns_and_its_classes_are_reported(folders, capsys, monkeypatch):
+    status, out, _ = call(
+        capsys, monkeypatch, "evaluate", folders[0], "--radius", "0.05", "--samples", "300"
+    )
+    assert status == 0
+    assert "worst class" in out
+    average = float(out.split("clean: average ")[1].split(";")[0])
+    assert average > 75  # of ten classes; chance is 10
+    robust = float(out.split("robust: average ")[1].split(";")[0])
+    assert robust < average - 10
+
+
+def test_two_runs_are_compared_class_by_class(folders, capsys, monkeypatch):
+    status, out, _ = call(capsys, monkeypatch, "compare", *folders)
+    assert status == 0
+    assert out.count("p = ") == 22
+    assert out.count("rho") == 2
+
+
+def test_an_evaluation_is_drawn(folders, tmp_path, capsys):
+    assert make(data=(folders[0] / "evaluation.nc",), out=tmp_path / "gallery") == 0
+    assert (tmp_path / "gallery" / "seed-0-evaluation.png").stat().st_size > 10_000
+    with pytest.raises(InvalidInput, match=r"parameters\.npz"):
+        make(data=(folders[0] / "parameters.npz",), out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_finished_run_is_never_overwritten(folders, capsys, monkeypatch):
+    before = (folders[0] / runs.PARAMETERS).read_bytes()
+    status, _, error = call(capsys, monkeypatch, "train", folders[0], "--model", "logistic")
+    assert status == 2
+    assert "holds a run already" in error
+    assert (folders[0] / runs.PARAMETERS).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "x", "--model", "small-cn"), "small-cnn"),
+        (("train", "x", "--data", "mnist5k"), "mnist-5k"),
+        (("train", "x", "--epochs", "0"), "epochs = 0"),
+        (("train", "x", "--batch", "5000"), "batch = 5000"),
+        (("train", "x", "--rate", "0"), "rate = 0"),
+        (("train", "x", "--seed", "-1"), "seed = -1"),
+        (("evaluate", "nowhere"), "no run.json there"),
+        (("compare", "nowhere", "nowhere"), "no such file"),
+        (("draw",), "command = 'draw'"),
+    ],
+)
+def test_bad_words_are_refused_in_one_line(words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, error = call(capsys, monkeypatch, *words)
+    assert status == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--radius", "8"), "radius = 8"),
+        (("--radius", "-0.1"), "radius"),
+        (("--samples", "0"), "samples = 0"),
+        (("--samples", "5"), "no sample of class 5"),
+        (("--protocol", "quik"), "quick"),
+        (("--level", "2"), "level = 2"),
+        (("--block", "0"), "block = 0"),
+    ],
+)
+def test_bad_settings_of_an_evaluation_leave_the_last_one(
+    words, message, folders, capsys, monkeypatch
+):
+    before = (folders[1] / command.EVALUATION).read_bytes()
+    status, _, error = call(capsys, monkeypatch, "evaluate", folders[1], *words)
+    assert status == 2
+    assert message in error
+    assert (folders[1] / command.EVALUATION).read_bytes() == before
+
+
+def copied(folder, target):
+    target.mkdir()
+    for name in (runs.SETTINGS, runs.PARAMETERS):
+        (target / name).write_bytes((folder / name).read_bytes())
+    return target
+
+
+def test_parameters_come_back_as_they_were(folders):
+    run = runs.load(folders[0])
+    with np.load(folders[0] / runs.PARAMETERS) as archive:
+        assert sorted(archive) == ["params/head/bias", "params/head/kernel"]
+        np.testing.assert_array_equal(
+            run.variables["params"]["head"]["kernel"], archive["params/head/kernel"]
+        )
+    assert run.settings["data"] == "mnist-5k"
+    assert isinstance(run.module, models.Logistic)
+
+
+def test_parameters_of_another_model_are_named(folders, tmp_path):
+    folder = copied(folders[0], tmp_path / "run")
+    settings = json.loads((folder / runs.SETTINGS).read_text("utf-8"))
+    for change, message in (
+        ({"model": "mlp"}, "params/head/kernel"),
+        ({"class_names": ["a", "b", "c"]}, "params/head/bias"),
+        ({"model": "logistik"}, "logistic"),
+        ({"format": 99}, "format 99"),
+        ({"options": {"widths": 3}}, "widths"),
+    ):
+        (folder / runs.SETTINGS).write_text(json.dumps(settings | change), encoding="utf-8")
+        with pytest.raises(InvalidInput, match=message):
+            runs.load(folder)
+    (folder / runs.SETTINGS).write_text('{"format": 1}', encoding="utf-8")
+    with pytest.raises(InvalidInput, match="has no 'model'"):
+        runs.load(folder)
+    (folder / runs.SETTINGS).write_text("{", encoding="utf-8")
+    with pytest.raises(InvalidInput, match="not readable as JSON"):
+        runs.load(folder)
+
+
+@pytest.mark.parametrize("damage", ["cut", "pickle", "missing"])
+def test_damaged_parameters_are_refused(damage, folders, tmp_path):
+    folder = copied(folders[0], tmp_path / "run")
+    path = folder / runs.PARAMETERS
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-500])
+    elif damage == "pickle":
+        np.savez(path, **{"params/head/bias": np.array([{}], object)})
+    else:
+        path.unlink()
+    with pytest.raises(InvalidInput, match="not readable as parameters"):
+        runs.load(folder)
+
+
+def test_data_that_changed_since_training_are_refused(folders, tmp_path, capsys, monkeypatch):
+    folder = copied(folders[0], tmp_path / "run")
+    settings = json.loads((folder / runs.SETTINGS).read_text("utf-8"))
+    settings["fingerprint"] = "0" * 64
+    (folder / runs.SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
+    status, _, error = call(capsys, monkeypatch, "evaluate", folder)
+    assert status == 2
+    assert "fingerprint" in error
+
+
+def test_a_run_that_cannot_be_written_leaves_the_old_one(folders, tmp_path, monkeypatch):
+    folder = copied(folders[0], tmp_path / "run")
+    before = (folder / runs.PARAMETERS).read_bytes()
+    run = runs.load(folder)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(InvalidInput, match="No space left on device"):
+        runs.save(folder, run)
+    assert (folder / runs.PARAMETERS).read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["parameters.npz", "run.json"]
