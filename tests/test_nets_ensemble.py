@@ -12,7 +12,16 @@ from nets.attacks import linear
 from nets.attacks.apgd import apgd
 from nets.attacks.ensemble import ensemble, method, standard
 from nets.attacks.losses import misclassified
-from theory.problem import InvalidInput, L1Ball, LinearScores, LinfBall, LpBall
+from theory.linear import dual_norm
+from theory.problem import (
+    InvalidInput,
+    L1Ball,
+    L2Ball,
+    LinearClassifier,
+    LinearScores,
+    LinfBall,
+    LpBall,
+)
 
 RNG = np.random.default_rng(3)
 W1 = RNG.normal(size=(36, 12)).astype(np.float32) / 3
@@ -118,3 +127,35 @@ def test_l1_has_its_own_number_of_turns():
     assert turns == {"apgd-ce": 5, "pgd-margin": 5, "apgd-t": 5, "square": 1}
     assert method("apgd-t", 10, LinfBall(1.0)).turns == 9
     assert method("apgd-t", 5, LinfBall(1.0)).turns == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "radius"),
+    [
+        (LinfBall, ("pgd", "apgd-ce", "square"), 0.007),
+        (L2Ball, ("pgd-margin", "apgd-ce"), 0.035),
+        (L1Ball, ("pgd", "apgd-margin"), 0.08),
+    ],
+)
+def test_a_linear_network_falls_to_each_attack_alone_where_the_closed_form_says(
+    kind, names, radius
+):
+    """Sample by sample the robust margin of theory.linear; no image is so near a bound that it
+    matters, and none so near the edge that rounding does."""
+    rng = np.random.default_rng(4)
+    rule = LinearClassifier(rng.normal(size=36), 0.0)
+    x = rng.uniform(0.41, 0.59, (60, 6, 6, 1))
+    rule = rule._replace(bias=-float(np.median(x.reshape(60, -1) @ np.asarray(rule.weight))))
+    threat = kind(radius)
+    scores = np.asarray(x.reshape(60, -1) @ np.asarray(rule.weight) + rule.bias)
+    y = np.asarray(scores > 0, np.int32)
+    y[:5] = 1 - y[:5]
+    margins = (2 * y - 1) * scores - radius * float(dual_norm(threat, rule.weight))
+    assert np.abs(margins).min() > 1e-6
+    assert 0.3 < np.mean(margins <= 0) < 0.8
+    model = Partial(linear.logits, linear.two_classes(rule))
+    for name in names:
+        found = ensemble(
+            jax.random.key(1), model, x, y, threat, attacks=(name,), queries=2000, block=60
+        )
+        np.testing.assert_array_equal(~found.correct[-1], margins <= 0, err_msg=name)
