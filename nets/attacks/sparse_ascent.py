@@ -3,7 +3,9 @@
 Croce and Hein 2021: a step moves the coordinates of largest gradient, two thirds as many as the
 best point so far has moved; while that number falls the step is kept long, otherwise it shrinks.
 Unlike in the reference implementation, the projection has the dtype of x, and what rounding leaves
-of a coordinate is not counted as a coordinate that moved.
+of a coordinate is not counted as a coordinate that moved. As there, coordinates that the bounds
+hold are not passed over: where they are many a run stops short, even of the worst point of a linear
+network, which PGD of nets.attacks.gradient finds.
 """
 
 import math
