@@ -1,7 +1,7 @@
 """Attacks that follow the gradient of a loss: one step (FGSM) and many projected steps (PGD)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -81,6 +81,18 @@ def _is_l1(threat: Threat) -> bool:
     return isinstance(threat, L1Ball) or (isinstance(threat, LpBall) and threat.p == 1)
 
 
+class Move(NamedTuple):
+    """One move of an ascent: how far along the gradient, and the ball to be in afterwards.
+
+    Args:
+        threat: a ball of norm 1, 2 or infinity, radius () or (B,).
+        step: length of the move in units of the radius, () or (B,).
+    """
+
+    threat: Threat
+    step: jax.Array | float = 0.25
+
+
 def ascend(
     objective: Callable[[jax.Array], jax.Array],
     start: jax.Array,
@@ -110,14 +122,52 @@ def ascend(
     References:
         madry2018.
     """
-    slope = jax.grad(lambda points: jnp.sum(objective(points)))
-    length = _length(threat, step, x)
 
-    def body(_: int, points: jax.Array) -> jax.Array:
-        moved = points + length * direction(threat, slope(points), points, bounds, share)
-        return project(threat, moved, x, bounds)
+    def plain(points: jax.Array, carry: None) -> tuple[jax.Array, None]:
+        return objective(points), carry
 
-    return jax.lax.fori_loop(0, steps, body, start)
+    moves = [Move(threat, step)]
+    return ascend_with(plain, None, start, x, moves, bounds, steps=steps, share=share)[0]
+
+
+def ascend_with(
+    objective: Callable[[jax.Array, Any], tuple[jax.Array, Any]],
+    carry: Any,
+    start: jax.Array,
+    x: jax.Array,
+    moves: Sequence[Move],
+    bounds: Bounds = (0.0, 1.0),
+    *,
+    steps: int = 10,
+    share: float = 0.05,
+) -> tuple[jax.Array, Any]:
+    """Returns where an ascent ends whose objective leaves something behind, and what it left.
+
+    What is left is the running statistics of batch normalisation, for one, where each step of the
+    attack updates them. Several moves share one gradient and follow each other.
+
+    Args:
+        objective: a function of inputs (B, ...) and `carry` that returns one value a sample, (B,),
+            and what takes the place of `carry`.
+        carry: any pytree to begin with.
+        start, x, bounds, steps, share: as in `ascend`.
+        moves: those of each step, in their order.
+    """
+    lengths = [_length(threat, step, x) for threat, step in moves]
+
+    def total(points: jax.Array, carry: Any) -> tuple[jax.Array, Any]:
+        values, left = objective(points, carry)
+        return jnp.sum(values), left
+
+    def body(_: int, state: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        points, carry = state
+        slope, carry = jax.grad(total, has_aux=True)(points, carry)
+        for (threat, _step), length in zip(moves, lengths, strict=True):
+            moved = points + length * direction(threat, slope, points, bounds, share)
+            points = project(threat, moved, x, bounds)
+        return points, carry
+
+    return jax.lax.fori_loop(0, steps, body, (start, carry))
 
 
 def _length(threat: Threat, step: jax.Array | float, x: jax.Array) -> jax.Array:

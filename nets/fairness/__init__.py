@@ -1,0 +1,1 @@
+"""Class-wise fairness of robust training: each method as a small state, by published rules."""

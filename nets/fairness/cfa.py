@@ -1,0 +1,141 @@
+"""CFA: radius and TRADES weight of each class follow its robust accuracy in training.
+
+And an average of weights that moves only while the worst class is good enough.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nets.fairness.method import Method
+from nets.fairness.statistics import Statistics
+from nets.objectives import Terms
+from theory.problem import NON_NEGATIVE, UNIT_INTERVAL, InvalidInput, require_inside
+from theory.reweighting_rules import TradesWeights, cfa_average, cfa_calibration
+
+
+class State(NamedTuple):
+    """The robust training accuracies of the last epoch, (K,), and whether they count yet, ()."""
+
+    accuracies: jax.Array
+    begun: jax.Array
+
+
+class Average(NamedTuple):
+    """The fairness-gated average: variables, and whether any network has entered it yet, ()."""
+
+    variables: Any
+    begun: jax.Array
+
+
+def cfa(begin: int = 10, base: float = 0.5, regularisation_base: float = 0.5) -> Method:
+    """Returns CFA: radii (base + a_c) eps and losses (1 - s_c) CE + s_c KL, a_c the accuracy.
+
+    Hard classes get smaller radii. Steps keep the length that they have without class radii. For
+    PGD-AT, which has no divergence, only the radii act. TRADES without CFA's calibration is
+    divided by 1 + beta, as in the code, so that nothing jumps when the calibration begins.
+
+    Args:
+        begin: epochs, >= 1, before the accuracies count.
+        base, regularisation_base: lambda_1 and lambda_2, >= 0.
+
+    Raises:
+        InvalidInput: for a number out of range.
+
+    References:
+        wei2023cfa and its code; theory document B3.
+    """
+    if begin < 1:
+        raise InvalidInput(f"begin = {begin}: must be at least 1 epoch")
+    for name, value in (("base", base), ("regularisation_base", regularisation_base)):
+        require_inside(name, value, NON_NEGATIVE, "what is added to every accuracy")
+    return Method(
+        "cfa",
+        start,
+        needs=("training_accuracy",),
+        due=lambda epoch: epoch >= begin,
+        update=update,
+        weights=partial(weights, regularisation_base=regularisation_base),
+        radii=partial(class_radii, base=base),
+        steps="plain",
+    )
+
+
+def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
+    """Returns the state before the calibration begins: all classes alike."""
+    return State(jnp.ones(len(counts), dtype), jnp.asarray(False))
+
+
+def update(state: State, statistics: Statistics) -> State:
+    """Returns the state with the accuracies of the last epoch."""
+    accuracies = jnp.asarray(statistics.training_accuracy).astype(state.accuracies.dtype)
+    return State(accuracies, jnp.asarray(True))
+
+
+def _calibration(state: State, beta: float, base: float, other: float) -> TradesWeights:
+    found = cfa_calibration(state.accuracies, 1.0, beta, base, other)
+    alike = cfa_calibration(jnp.ones_like(state.accuracies), 1.0, beta, 0.0, 0.0)
+    return TradesWeights(
+        *(jnp.where(state.begun, *pair) for pair in zip(found, alike, strict=True))
+    )
+
+
+def class_radii(state: State, base: float = 0.5) -> jax.Array:
+    """Returns the factor on each class's radius, (K,)."""
+    return _calibration(state, 0.0, base, 0.0).radius
+
+
+def class_weights(state: State, beta: float, regularisation_base: float = 0.5) -> jax.Array:
+    """Returns the share s_c of the divergence in each class's loss, (K,); 0 at beta = 0."""
+    return _calibration(state, beta, 0.0, regularisation_base).robust_share
+
+
+def weights(
+    state: State,
+    logits: jax.Array,
+    y: jax.Array,
+    beta: float,
+    regularisation_base: float = 0.5,
+) -> Terms:
+    """Returns 1 - s and s of each sample's class."""
+    share = class_weights(state, beta, regularisation_base)[y].astype(logits.dtype)
+    return Terms(1 - share, share)
+
+
+def start_average(variables: Any) -> Average:
+    """Returns the average before any network was good enough: the variables, not counted."""
+    return Average(variables, jnp.asarray(False))
+
+
+def average(
+    held: Average,
+    current: Any,
+    worst_accuracy: jax.Array | float,
+    threshold: float = 0.2,
+    decay: float = 0.88,
+) -> Average:
+    """Returns the average with the current network in it, if its worst class is good enough.
+
+    The first network that is good enough takes the place of what was there.
+
+    Args:
+        held: from `start_average`, or the last average.
+        current: variables, a pytree of the same structure.
+        worst_accuracy: least robust accuracy of a class on held-out images, of the current ones.
+        threshold: below which the average stays as it is: .2 and .24 in the code.
+        decay: share of the old average, in [0, 1].
+
+    Raises:
+        InvalidInput: for a threshold or a decay outside [0, 1].
+
+    References:
+        wei2023cfa and its code; theory document B3.
+    """
+    require_inside("threshold", threshold, UNIT_INTERVAL, "the threshold of the worst class")
+    good = jnp.asarray(worst_accuracy) >= threshold
+    moved = cfa_average(held.variables, current, worst_accuracy, threshold, decay)
+    first = good & ~held.begun
+    variables = jax.tree.map(lambda new, old: jnp.where(first, new, old), current, moved)
+    return Average(variables, held.begun | good)

@@ -1,0 +1,105 @@
+"""DAFA: once, after a warm-up, classes taken for each other trade loss weight and attack radius."""
+
+from functools import partial
+from typing import Any, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+
+from nets.fairness.method import Method
+from nets.fairness.statistics import Statistics
+from nets.objectives import Terms
+from theory.problem import NON_NEGATIVE, Interval, InvalidInput, require_inside, require_known
+from theory.reweighting import Attack, Ties, Transfer, dafa_budget, dafa_weights
+
+_OPEN = Interval.parse("(0, 1)")
+
+
+class State(NamedTuple):
+    """The class weights, (K,), ones until the warm-up ends, and whether they were clipped, ()."""
+
+    weights: jax.Array
+    clipped: jax.Array
+
+
+def dafa(
+    warm_up: int = 70,
+    strength: float = 1.0,
+    floor: float | None = 0.05,
+    ties: Ties = "keep",
+    transfer: Transfer = "balanced",
+    attack: Attack = "scaled",
+) -> Method:
+    """Returns DAFA: weights W from the class similarities of epoch `warm_up`, then held.
+
+    W multiplies the radius and the step of the attack and the term of the loss that knows the
+    label: in TRADES the clean cross entropy and not the divergence, in PGD-AT the adversarial one.
+
+    Args:
+        warm_up: the epoch, from 1, whose similarities count and after which the weights hold.
+        strength, floor, ties, transfer: as in `theory.reweighting.dafa_weights`, which say what is
+            the paper's and what its code's.
+        attack: "scaled" as in the paper; "reference-pgd" as in the PGD loss of its code, where a
+            second, unscaled step along the same gradient ends in the plain ball, so that classes
+            of weight above 1 never get their larger radius.
+
+    Raises:
+        InvalidInput: for a warm-up below 1 or an unknown attack; for the rest as `dafa_weights`.
+
+    References:
+        lee2024dafa; theory document B1.
+    """
+    if warm_up < 1:
+        raise InvalidInput(f"warm_up = {warm_up}: the epoch, counted from 1, must be at least 1")
+    for name, choice, kind in (
+        ("ties", ties, Ties),
+        ("transfer", transfer, Transfer),
+        ("attack", attack, Attack),
+    ):
+        require_known(name, choice, get_args(kind))
+    require_inside("strength", strength, NON_NEGATIVE, "the strength lambda of the transfers")
+    if floor is not None:
+        require_inside("floor", floor, _OPEN, "the smallest weight allowed")
+    settings: dict[str, Any] = {"floor": floor, "ties": ties, "transfer": transfer}
+    return Method(
+        "dafa",
+        start,
+        needs=("similarity",),
+        due=lambda epoch: epoch == warm_up,
+        update=partial(update, strength=strength, **settings),
+        weights=weights,
+        radii=class_radii,
+        steps="own" if attack == "scaled" else "reference-pgd",
+    )
+
+
+def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
+    """Returns the state before the warm-up ends: every weight is 1."""
+    return State(jnp.ones(len(counts), dtype), jnp.asarray(False))
+
+
+def update(state: State, statistics: Statistics, strength: float = 1.0, **settings: Any) -> State:
+    """Returns the weights from the similarities, see `theory.reweighting.dafa_weights`."""
+    found = dafa_weights(jnp.asarray(statistics.similarity), strength, **settings)
+    return State(found.weights.astype(state.weights.dtype), found.clipped)
+
+
+def class_weights(state: State) -> jax.Array:
+    """Returns W, (K,)."""
+    return state.weights
+
+
+def class_radii(state: State) -> jax.Array:
+    """Returns the factor on each class's radius, (K,): W.
+
+    Raises:
+        InvalidInput: for a weight that is not positive, which only `floor` = None allows; inside
+            jit the ball is then empty, and the point ends where the published code puts it.
+    """
+    return dafa_budget(state.weights, 1.0, 1.0).radius
+
+
+def weights(state: State, logits: jax.Array, y: jax.Array, beta: float) -> Terms:
+    """Returns W of each sample's class, and beta."""
+    each = state.weights[y].astype(logits.dtype)
+    return Terms(each, jnp.full_like(each, beta))

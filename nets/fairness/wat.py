@@ -1,0 +1,64 @@
+"""WAT: exponential weights of the classes, and of their average, by held-out losses so far."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nets.fairness.method import Method
+from nets.fairness.statistics import Statistics
+from nets.objectives import Terms
+from theory.problem import NON_NEGATIVE, require_inside
+from theory.reweighting_rules import wat_weights
+
+
+class State(NamedTuple):
+    """The held-out losses of each class, and last of all samples, summed over epochs, (K + 1,)."""
+
+    costs: jax.Array
+
+
+def wat(rate: float = 0.1) -> Method:
+    """Returns WAT: sample i counts w_y + w_average, with weights w = K softmax(rate * costs).
+
+    Args:
+        rate: eta >= 0, of the exponential weights.
+
+    Raises:
+        InvalidInput: for a negative rate.
+
+    References:
+        li2023wat and its code; theory document B3.
+    """
+    require_inside("rate", rate, NON_NEGATIVE, "the rate of the exponential weights")
+    return Method(
+        "wat",
+        start,
+        needs=("held_out_losses",),
+        due=lambda epoch: epoch >= 1,
+        update=update,
+        weights=partial(weights, rate=rate),
+    )
+
+
+def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
+    """Returns the state before the first epoch: no costs, all weights K / (K + 1)."""
+    return State(jnp.zeros(len(counts) + 1, dtype))
+
+
+def update(state: State, statistics: Statistics) -> State:
+    """Returns the costs with those of one more epoch."""
+    return State(state.costs + jnp.asarray(statistics.held_out_losses).astype(state.costs.dtype))
+
+
+def class_weights(state: State, rate: float = 0.1) -> jax.Array:
+    """Returns what a sample of each class counts, (K,): the class's weight and the average's."""
+    found = wat_weights(state.costs, rate)
+    return found[:-1] + found[-1:]
+
+
+def weights(state: State, logits: jax.Array, y: jax.Array, beta: float, rate: float = 0.1) -> Terms:
+    """Returns the weight of each sample's class, for the whole of its loss."""
+    each = class_weights(state, rate)[y].astype(logits.dtype)
+    return Terms(each, beta * each)
