@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+import typing
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
@@ -22,68 +23,56 @@ EVALUATION = "evaluation.nc"
 
 
 def train(
-    out: tyro.conf.Positional[pathlib.Path] = pathlib.Path("runs/small-cnn"),
+    words: tyro.conf.Positional[tuple[str, ...]] = (),
     /,
     *,
-    model: str = "small-cnn",
-    data: str = "mnist-5k",
+    out: pathlib.Path | None = None,
     directory: pathlib.Path | None = None,
-    epochs: int = 10,
-    batch: int = 128,
-    rate: float = 0.05,
-    decay: float = 5e-4,
-    seed: int = 0,
+    report: bool = True,
 ) -> int:
-    """Train a network naturally and leave it in the folder OUT for `evaluate`.
+    """Train a network as a config says, evaluate it class by class, and leave both in a folder.
 
-    A folder that holds a run is refused, never overwritten. Exit status: 0 done; 2 bad input.
+    Without words: a small network, robustly, on images that need no download, in some minutes.
+    A training that was stopped goes on from its last epoch with the same command and ends in the
+    same numbers. A folder of another training is refused, never overwritten.
+    Exit status: 0 done; 2 bad input.
 
     Args:
-        out: folder of the run
-        model: name of the network
-        data: name of the data set; mnist-5k needs no download
+        words: [CONFIG] [key=value ...]: a file of nets/configs by name, or a .toml of your own,
+            then settings in place of the file's, such as epochs=3 or options.hidden=[64]
+        out: folder of the run; runs/CONFIG if not given
         directory: where data sets are; the environment variable ROBUST_RISK_DATA if not given
-        epochs: passes over the training set
-        batch: images in a step
-        rate: first learning rate, which falls to zero as a cosine
-        decay: weight decay
-        seed: of first weights and order, in [0, 2^32)
+        report: evaluate after training; `evaluate` does it later otherwise
     """
-    import jax
-
-    from nets import models, runs
-    from nets import train as training
+    from nets import config, experiment, runs
     from nets.data import load
     from theory.problem import InvalidInput
 
-    if not 0 <= seed < 2**32:
-        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
+    name, wanted = config.read(words)
+    out = out or pathlib.Path("runs") / name
+    found = load(wanted.data, directory)
+    prepared = experiment.prepare(wanted, found)
     if (out / runs.SETTINGS).exists():
-        raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
-    found = load(data, directory)
-    module = models.build(model, len(found.class_names))
-    schedule = training.Schedule(epochs, batch, rate, decay)
-    training.require_schedule(schedule, found.train)
-    shape = found.train.images.shape[1:]
-    variables = models.initialise(jax.random.key(seed), module, shape)
-    runs.require_writable(out)
-    with progress_bar() as add:
-        bar = add(f"{model} on {data}")
-        trained = training.train(module, variables, found.train, schedule, seed, bar)
-    settings = {
-        "model": model,
-        "options": {},
-        "image_shape": list(shape),
-        "class_names": list(found.class_names),
-        "data": found.name,
-        "fingerprint": found.fingerprint,
-        "seed": seed,
-        **schedule._asdict(),
-        "losses": list(trained.losses),
-    }
-    runs.save(out, runs.Run(settings, module, trained.variables))
-    print(f"{out}: {epochs} epochs, last loss {trained.losses[-1]:.4g}, {trained.seconds:.0f} s")
-    return 0
+        theirs = runs.load(out).settings.get("training")
+        same = theirs == experiment.identity(prepared)
+        # Only an evaluation that was stopped is left to do.
+        if not same or not report or (out / EVALUATION).exists():
+            raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
+    else:
+        runs.require_writable(out)
+        with progress_bar() as add:
+            print(experiment.run(prepared, out, add(name)))
+    if not report:
+        return 0
+    return evaluate(
+        out,
+        norm=typing.cast(Norm, wanted.norm),
+        radius=wanted.radius,
+        protocol=wanted.protocol,
+        samples=wanted.samples or None,
+        directory=directory,
+        seed=wanted.seed,
+    )
 
 
 def evaluate(
@@ -219,8 +208,8 @@ def main() -> None:
     """Runs the command that the first word names."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     if word in COMMANDS:
-        again = "the same command starts anew"
-        run(COMMANDS[word], f"python -m nets {word}", sys.argv[2:], again)
+        again = "starts anew" if word != "train" else "goes on from the last epoch"
+        run(COMMANDS[word], f"python -m nets {word}", sys.argv[2:], f"the same command {again}")
     names = ", ".join(COMMANDS)
     usage = f"usage: python -m nets {{{names}}} --help"
     if word not in ("", "-h", "--help"):

@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ from nets import models
 from sims.results import require_writable
 from theory.problem import InvalidInput
 
-SETTINGS, PARAMETERS = "run.json", "parameters.npz"
+SETTINGS, PARAMETERS, LOG = "run.json", "parameters.npz", "log.jsonl"
 FORMAT = 1
 
 
@@ -55,11 +55,26 @@ def save(folder: pathlib.Path, run: Run) -> None:
         with path.open("wb") as handle:
             np.savez(handle, allow_pickle=False, **arrays)
 
-    _replace(folder / PARAMETERS, write_arrays)
-    _replace(folder / SETTINGS, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    replace_whole(folder / PARAMETERS, write_arrays)
+    replace_whole(folder / SETTINGS, lambda path: path.write_text(text + "\n", encoding="utf-8"))
 
 
-def _replace(path: pathlib.Path, write: Any) -> None:
+def write_log(folder: pathlib.Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Writes one line of JSON for each epoch; the file is replaced whole.
+
+    Raises:
+        InvalidInput: if it cannot be written; the old one is then untouched.
+    """
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    replace_whole(folder / LOG, lambda path: path.write_text(lines, encoding="utf-8"))
+
+
+def replace_whole(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
+    """Puts what `write` leaves at a temporary path in the place of `path`, all of it or nothing.
+
+    Raises:
+        InvalidInput: if it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.partial")
     try:
         write(temporary)

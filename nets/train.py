@@ -1,115 +1,92 @@
-"""A plain training loop: natural training of any network, for something to evaluate.
+"""The training step and its loop over epochs: any objective, any fairness method, any schedule.
 
-Data stay on the device as uint8; every epoch is a fresh permutation of (seed, epoch).
+Data stay on the device as uint8. Every random number of a step follows from (seed, epoch, step) and
+the order of the images from (seed, epoch), so that a run goes on from any epoch as if it had never
+stopped. What is measured between epochs is in `nets.monitor`.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen
 
+from nets import mixing
+from nets.augment import augment
 from nets.compiler import jit
-from nets.data import Images
 from nets.evaluate import to_floats
+from nets.fairness import method as fairness
+from nets.fairness.method import Method
+from nets.fairness.methods import none
+from nets.fairness.statistics import Statistics, Sums, accuracy, add, no_samples, similarity
+from nets.inner import Apply, Inner
+from nets.objectives import Objective, natural
+from nets.schedules import Rates
 from theory.problem import InvalidInput
 
-Progress = Callable[[float], None]
+ORDER = 7  # of the orders, beside the purposes of `nets.subsets`
 
 
-class Schedule(NamedTuple):
-    """How long and how fast: cosine decay from `rate` to zero, momentum 0.9, weight decay."""
+class Task(NamedTuple):
+    """What a step does; static.
 
-    epochs: int = 10
-    batch: int = 128
-    rate: float = 0.05
-    decay: float = 5e-4
+    Args:
+        apply: the network, see `nets.inner.apply_of`.
+        optimiser: see `sgd`.
+        objective: a function value of `nets.objectives`, with its beta.
+        inner: the attack inside it; None for natural training.
+        method: of fairness; None treats all classes alike.
+        seed: in [0, 2^32).
+        pad, flip: see `nets.augment`.
+        mix: share of an image that is its own, the rest of another of its class; 1 for none.
+        ema: decay of the average of the variables, in [0, 1); 0 for no average.
+    """
+
+    apply: Apply
+    optimiser: optax.GradientTransformation
+    objective: Objective = natural
+    inner: Inner | None = None
+    method: Method = none()
+    seed: int = 0
+    pad: int = 0
+    flip: bool = False
+    mix: float = 1.0
+    ema: float = 0.0
 
 
 class State(NamedTuple):
-    """What a step changes: variables of the module and the optimiser's state."""
+    """What a step changes; a pytree of arrays.
+
+    Args:
+        variables: parameters and running statistics.
+        optimiser: momentum and the number of steps.
+        average: of the variables; () where nothing is averaged.
+        fairness: state of the fairness method.
+        sums: of the training points of this epoch, class by class.
+        steps: taken so far, ().
+    """
 
     variables: dict[str, Any]
     optimiser: Any
+    average: Any
+    fairness: Any
+    sums: Sums
+    steps: jax.Array
 
 
-class Trained(NamedTuple):
-    """The last variables, the mean loss of each epoch and the seconds it took."""
-
-    variables: dict[str, Any]
-    losses: tuple[float, ...]
-    seconds: float
+Step = Callable[..., tuple[State, jax.Array]]
 
 
-def require_schedule(schedule: Schedule, images: Images) -> None:
-    """Raises InvalidInput unless the schedule makes sense for these images."""
-    if schedule.epochs < 1:
-        raise InvalidInput(f"epochs = {schedule.epochs}: must be at least 1")
-    if not 1 <= schedule.batch <= len(images.labels):
-        raise InvalidInput(
-            f"batch = {schedule.batch}: must lie between 1 and the {len(images.labels)} images"
-        )
-    if not schedule.rate > 0 or not schedule.decay >= 0:
-        raise InvalidInput(
-            f"rate = {schedule.rate}, decay = {schedule.decay}: must be > 0 and >= 0"
-        )
-
-
-def train(
-    module: linen.Module,
-    variables: Mapping[str, Any],
-    images: Images,
-    schedule: Schedule,
-    seed: int,
-    progress: Progress | None = None,
-) -> Trained:
-    """Returns the network after natural training by cross entropy.
-
-    Args:
-        module: takes (x, train).
-        variables: to begin with.
-        images: of the training set; a last batch that is not full is left out of its epoch.
-        schedule: see `Schedule`.
-        seed: of the order of the images, in [0, 2^32).
-        progress: called after each epoch with the share done.
-
-    Raises:
-        InvalidInput: for a bad schedule, or where the loss is no longer finite.
-    """
-    require_schedule(schedule, images)
-    started = time.perf_counter()
-    batches = len(images.labels) // schedule.batch
-    rates = _cosine(schedule.rate, schedule.epochs * batches)
-    optimiser = optax.chain(
-        optax.add_decayed_weights(schedule.decay, _is_kernel), optax.sgd(rates, momentum=0.9)
+def sgd(
+    rates: Rates, momentum: float = 0.9, nesterov: bool = False, decay: float = 5e-4
+) -> optax.GradientTransformation:
+    """Returns stochastic gradient descent; weight decay acts on kernels alone, through momentum."""
+    return optax.chain(
+        optax.add_decayed_weights(decay, _is_kernel),
+        optax.sgd(rates, momentum=momentum, nesterov=nesterov),
     )
-    step = jit(_step(module, optimiser))
-    state = State(dict(variables), optimiser.init(variables["params"]))
-    pixels, labels = jnp.asarray(images.images), jnp.asarray(images.labels)
-    losses = []
-    for epoch in range(schedule.epochs):
-        order = np.random.default_rng((seed, epoch)).permutation(len(images.labels))
-        found = []
-        for chosen in order[: batches * schedule.batch].reshape(batches, -1):
-            state, loss = step(state, pixels, labels, chosen)
-            found.append(loss)
-        losses.append(float(jnp.mean(jnp.stack(found))))
-        if not np.isfinite(losses[-1]):
-            raise InvalidInput(
-                f"rate = {schedule.rate}: diverged in epoch {epoch + 1}; take a smaller one"
-            )
-        if progress is not None:
-            progress((epoch + 1) / schedule.epochs)
-    return Trained(state.variables, tuple(losses), time.perf_counter() - started)
-
-
-def _cosine(rate: float, steps: int) -> Callable[[jax.Array], jax.Array]:
-    """Returns the rate at each step; optax's own schedule needs implicit promotion of integers."""
-    return lambda count: 0.5 * rate * (1 + jnp.cos(jnp.pi / steps * count.astype(jnp.float32)))
 
 
 def _is_kernel(parameters: Any) -> Any:
@@ -117,28 +94,153 @@ def _is_kernel(parameters: Any) -> Any:
     return jax.tree.map(lambda value: value.ndim > 1, parameters)
 
 
-def _step(
-    module: linen.Module, optimiser: optax.GradientTransformation
-) -> Callable[..., tuple[State, jax.Array]]:
+def start(task: Task, variables: Any, labels: np.ndarray, classes: int) -> State:
+    """Returns the state before the first step.
+
+    Args:
+        task: what will be done.
+        variables: to begin with.
+        labels: of the training images, (n,).
+        classes: K.
+    """
+    variables = dict(variables)
+    counts = jnp.asarray(np.bincount(labels, minlength=classes))
+    return State(
+        variables,
+        task.optimiser.init(variables["params"]),
+        variables if task.ema else (),
+        task.method.start(counts),
+        no_samples(classes),
+        jnp.zeros((), jnp.int32),
+    )
+
+
+def released(state: State) -> Any:
+    """Returns the variables that are evaluated and kept: the average where there is one."""
+    return state.average or state.variables
+
+
+def order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """Returns the order of the images in an epoch, from a stream that numpy never changes."""
+    words = np.random.PCG64((ORDER, seed, epoch)).random_raw(count)
+    return np.argsort(words, kind="stable").astype(np.int32)
+
+
+def batches(seed: int, epoch: int, count: int, batch: int) -> Iterator[np.ndarray]:
+    """Yields the indices of each batch; a last one that is not full is left out of its epoch."""
+    chosen = order(seed, epoch, count)
+    for begin in range(0, count - batch + 1, batch):
+        yield chosen[begin : begin + batch]
+
+
+def make_step(task: Task) -> Step:
+    """Returns the compiled step (state, pixels, labels, chosen, epoch, number) -> (state, loss).
+
+    `pixels` and `labels` are the whole training set, `chosen` the indices of the batch (B,), int32,
+    and `epoch` and `number` scalars from which its random numbers follow.
+    """
+
     def step(
-        state: State, pixels: jax.Array, labels: jax.Array, chosen: jax.Array
+        state: State,
+        pixels: jax.Array,
+        labels: jax.Array,
+        chosen: jax.Array,
+        epoch: jax.Array,
+        number: jax.Array,
     ) -> tuple[State, jax.Array]:
-        x, y = to_floats(pixels[chosen]), labels[chosen]
-        rest = {k: v for k, v in state.variables.items() if k != "params"}
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(task.seed), epoch), number)
+        views, mixes, attacks = jax.random.split(key, 3)
+        y = labels[chosen]
+        x = to_floats(augment(views, pixels[chosen], task.pad, task.flip))
+        if task.mix < 1:
+            x = mixing.mix(mixes, x, y, task.mix)
+        return _move(task, state, attacks, x, y)
 
-        def loss_of(parameters: Any) -> tuple[jax.Array, Any]:
-            logits, changed = module.apply(
-                {"params": parameters, **rest}, x, train=True, mutable=list(rest)
-            )
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-            return losses.mean(), changed
+    return jit(step)
 
-        (loss, changed), slope = jax.value_and_grad(loss_of, has_aux=True)(
-            state.variables["params"]
-        )
-        parameters = state.variables["params"]
-        updates, kept = optimiser.update(slope, state.optimiser, parameters)
-        moved = optax.apply_updates(parameters, updates)
-        return State({"params": moved, **rest, **changed}, kept), loss
 
-    return step
+def _move(
+    task: Task, state: State, key: jax.Array, x: jax.Array, y: jax.Array
+) -> tuple[State, jax.Array]:
+    """Returns the state after a step on x and y, and the loss before it."""
+    inner = task.inner and fairness.inner(task.method, state.fairness, task.inner, y)
+    method = {
+        "weigh": fairness.weigh(task.method, state.fairness),
+        "label_loss": fairness.label_loss(task.method, state.fairness),
+    }
+
+    def loss_of(parameters: Any) -> tuple[jax.Array, Any]:
+        variables = {**state.variables, "params": parameters}
+        return task.objective(key, task.apply, variables, x, y, inner, **method)
+
+    parameters = state.variables["params"]
+    (loss, outcome), slope = jax.value_and_grad(loss_of, has_aux=True)(parameters)
+    updates, kept = task.optimiser.update(slope, state.optimiser, parameters)
+    variables = {**outcome.variables, "params": optax.apply_updates(parameters, updates)}
+    seen = outcome.clean if outcome.adversarial is None else outcome.adversarial
+    moved = State(
+        variables,
+        kept,
+        _averaged(task.ema, state, variables),
+        state.fairness,
+        add(state.sums, seen, y),
+        state.steps + 1,
+    )
+    return moved, loss
+
+
+def _averaged(decay: float, state: State, variables: Any) -> Any:
+    """Returns the moving average, faster at first: of decay (1 + t) / (10 + t), as in DM's code."""
+    if not decay:
+        return ()
+    taken = state.steps.astype(jnp.float32)
+    kept = jnp.minimum(decay, (1 + taken) / (10 + taken))
+    return jax.tree.map(
+        lambda old, new: old + (1 - kept).astype(old.dtype) * (new - old), state.average, variables
+    )
+
+
+def run_epoch(
+    step: Step,
+    state: State,
+    data: tuple[jax.Array, jax.Array],
+    seed: int,
+    epoch: int,
+    batch: int,
+    after: Callable[[int], None] = lambda number: None,
+) -> tuple[State, float]:
+    """Returns the state after an epoch and its mean loss.
+
+    Args:
+        step: from `make_step`.
+        state: before it; its sums begin anew.
+        data: pixels and labels, on the device.
+        seed, epoch, batch: see `batches`; the first epoch is 1.
+        after: called with the number of steps done, each time one has been handed to the device.
+
+    Raises:
+        InvalidInput: where the loss is no longer finite.
+    """
+    state = state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
+    losses = []
+    for number, chosen in enumerate(batches(seed, epoch, len(data[1]), batch)):
+        state, loss = step(state, *data, chosen, np.uint32(epoch), np.uint32(number))
+        losses.append(loss)
+        after(number + 1)
+    mean = float(np.mean(jax.device_get(losses), dtype=np.float64))
+    if not np.isfinite(mean):
+        raise InvalidInput(f"rate: the loss is {mean} in epoch {epoch}; take a smaller rate")
+    return state, mean
+
+
+def learned(task: Task, state: State, held_out: Statistics) -> State:
+    """Returns the state after the fairness method has learned from an epoch.
+
+    Args:
+        task, state: as they stand.
+        held_out: statistics of held-out images; those of training come from the state.
+    """
+    found = held_out._replace(
+        similarity=similarity(state.sums), training_accuracy=accuracy(state.sums)
+    )
+    return state._replace(fairness=fairness.updated(task.method, state.fairness, found))

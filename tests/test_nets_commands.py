@@ -11,6 +11,8 @@ from nets import __main__ as command
 from nets import models, runs
 from theory.problem import InvalidInput
 
+NATURAL = ("mnist-5k-natural", "model=logistic", "options={}")
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
@@ -18,8 +20,13 @@ def folders(tmp_path_factory):
     made = []
     for seed in (0, 1):
         folder = tmp_path_factory.mktemp("runs") / f"seed-{seed}"
-        command.train(folder, model="logistic", epochs=2, rate=0.1, seed=seed)
-        command.evaluate(folder, radius=0.05, samples=300, block=100)
+        words = (*NATURAL, "epochs=2", "batch=128", "schedule=cosine", f"seed={seed}")
+        words = (*words, "radius=0.05", "samples=300")
+        assert command.train(words, out=folder, report=False) == 0
+        assert not (folder / command.EVALUATION).exists()
+        trained = (folder / runs.PARAMETERS).read_bytes()
+        assert command.train(words, out=folder) == 0  # what is left to do: the evaluation
+        assert (folder / runs.PARAMETERS).read_bytes() == trained
         made.append(folder)
     return made
 
@@ -62,7 +69,7 @@ def test_an_evaluation_is_drawn(folders, tmp_path, capsys):
 
 def test_a_finished_run_is_never_overwritten(folders, capsys, monkeypatch):
     before = (folders[0] / runs.PARAMETERS).read_bytes()
-    status, _, error = call(capsys, monkeypatch, "train", folders[0], "--model", "logistic")
+    status, _, error = call(capsys, monkeypatch, "train", *NATURAL, "--out", folders[0])
     assert status == 2
     assert "holds a run already" in error
     assert (folders[0] / runs.PARAMETERS).read_bytes() == before
@@ -71,12 +78,13 @@ def test_a_finished_run_is_never_overwritten(folders, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("train", "x", "--model", "small-cn"), "small-cnn"),
-        (("train", "x", "--data", "mnist5k"), "mnist-5k"),
-        (("train", "x", "--epochs", "0"), "epochs = 0"),
-        (("train", "x", "--batch", "5000"), "batch = 5000"),
-        (("train", "x", "--rate", "0"), "rate = 0"),
-        (("train", "x", "--seed", "-1"), "seed = -1"),
+        (("train", "mnist-5k-pgt"), "mnist-5k-pgd"),
+        (("train", "model=small-cn"), "small-cnn"),
+        (("train", "data=mnist5k"), "mnist-5k"),
+        (("train", "epoch=3"), "epochs"),
+        (("train", "epochs=0"), "epochs = 0"),
+        (("train", "batch=5000"), "batch = 5000"),
+        (("train", "seed=-1"), "seed = -1"),
         (("evaluate", "nowhere"), "no run.json there"),
         (("compare", "nowhere", "nowhere"), "no such file"),
         (("draw",), "command = 'draw'"),

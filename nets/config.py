@@ -1,0 +1,185 @@
+"""A training as one small TOML file: read, changed by key=value, checked before anything runs."""
+
+import difflib
+import fractions
+import pathlib
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from theory.problem import InvalidInput, require_known
+
+FORMAT = 1
+CONFIGS = pathlib.Path(__file__).parent / "configs"
+DEFAULT = "mnist-5k-pgd"
+
+
+class Config(NamedTuple):
+    """What is trained on what, how, and how it is evaluated; every key of a file is one of these.
+
+    Args:
+        model, options: a network of `nets.models` and its options.
+        data: a data set of `nets.data`.
+        held_out: training images of each class that are held out to select and to steer.
+        objective: "natural", "pgd", "fgsm-rs", "trades" or "mart".
+        beta: weight of the divergence of "trades" and "mart".
+        norm, radius: of the ball; a radius may be written "8/255".
+        attack_steps, attack_step, batch_norm: of the attack in training, steps in units of the
+            radius; 0, 0.0 and "" for what the objective's paper does.
+        fairness, fairness_options: a method of `nets.fairness.methods` and its options.
+        mix: share of an image that is its own, the rest of another of its class; 1 for no mixup.
+        crop, flip: pixels of padding for random crops, and whether to mirror at random.
+        epochs, batch, seed: passes over the training images, images in a step, of all randomness.
+        rate, schedule, milestones, factor, peak, warm_up: see `nets.schedules`.
+        momentum, nesterov, decay: of stochastic gradient descent; decay of kernels alone.
+        ema: decay of an average of the variables, which is then evaluated; 0 for none.
+        select: "best", the epoch best under attack on the held-out images, or "last".
+        drop: percentage points that the probe may fall before training stops, see `nets.collapse`.
+        protocol, samples: of the evaluation that follows; 0 samples for all test images.
+    """
+
+    model: str = "small-cnn"
+    options: dict[str, Any] = {}  # noqa: RUF012
+    data: str = "mnist-5k"
+    held_out: int = 0
+    objective: str = "pgd"
+    beta: float = 6.0
+    norm: str = "linf"
+    radius: float = 8 / 255
+    attack_steps: int = 0
+    attack_step: float = 0.0
+    batch_norm: str = ""
+    fairness: str = "none"
+    fairness_options: dict[str, Any] = {}  # noqa: RUF012
+    mix: float = 1.0
+    crop: int = 0
+    flip: bool = False
+    epochs: int = 10
+    batch: int = 128
+    seed: int = 0
+    rate: float = 0.1
+    schedule: str = "cosine"
+    milestones: tuple[int, ...] = ()
+    factor: float = 0.1
+    peak: float = 0.4
+    warm_up: int = 0
+    momentum: float = 0.9
+    nesterov: bool = False
+    decay: float = 5e-4
+    ema: float = 0.0
+    select: str = "last"
+    drop: float = 20.0
+    protocol: str = "budget"
+    samples: int = 0
+
+
+KINDS = typing.get_type_hints(Config)
+
+
+def names() -> list[str]:
+    """Returns the names of the files that come with the package."""
+    return sorted(path.stem for path in CONFIGS.glob("*.toml"))
+
+
+def read(words: Sequence[str]) -> tuple[str, Config]:
+    """Returns the name of a training and its settings.
+
+    Args:
+        words: first, if it has no "=", the name of a file in `CONFIGS` or a path that ends in
+            .toml; then settings key=value, or table.key=value, each in place of the file's. A value
+            is written as in TOML; strings need no quotes.
+
+    Raises:
+        InvalidInput: naming the file and the key: unreadable, of another format, unknown (with the
+            nearest names) or of another type.
+
+    >>> name, found = read(["mnist-5k-pgd", "epochs=3", "options.hidden=[64]"])
+    >>> name, found.epochs, found.options["hidden"]
+    ('mnist-5k-pgd', 3, [64])
+    """
+    first = words[0] if words and "=" not in words[0] else DEFAULT
+    path = pathlib.Path(first)
+    if path.suffix != ".toml":
+        require_known("config", first, names())
+        path = CONFIGS / f"{first}.toml"
+    found = _parsed(path)
+    for word in words[bool(words and "=" not in words[0]) :]:
+        _set(found, word)
+    return path.stem, Config(**{key: _typed(key, value) for key, value in found.items()})
+
+
+def _parsed(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"config = {path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InvalidInput(f"config = {path}: not TOML ({error})") from error
+    if found.get("format") != FORMAT:
+        raise InvalidInput(
+            f"config = {path}: format = {found.get('format', 'missing')}, must be {FORMAT}"
+        )
+    del found["format"]
+    for key in found:
+        require_known(f"config = {path}: key", key, KINDS)
+    return found
+
+
+def _set(found: dict[str, Any], word: str) -> None:
+    """Puts one key=value into the settings."""
+    key, equals, text = word.partition("=")
+    if not equals:
+        near = difflib.get_close_matches(key, [f"{name}=" for name in KINDS], 1)
+        hint = f"; perhaps {near[0]}..." if near else ""
+        raise InvalidInput(f"setting = {word!r}: must be key=value{hint}")
+    table, dot, inner = key.partition(".")
+    require_known("key", table, KINDS)
+    if dot and _is_table(table):
+        found[table] = {**found.get(table, {}), inner: _value(text)}
+    elif dot:
+        raise InvalidInput(f"key = {key!r}: {table} is no table")
+    else:
+        found[key] = text if KINDS[key] is str else _value(text)
+
+
+def _is_table(key: str) -> bool:
+    return typing.get_origin(KINDS[key]) is dict
+
+
+def _value(text: str) -> Any:
+    """Returns a value as TOML reads it; what TOML cannot read is a string without quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        return text
+
+
+def _typed(key: str, value: Any) -> Any:
+    """Returns a value as the type of its key, once it is of that type."""
+    kind = KINDS[key]
+    if key == "radius" and isinstance(value, str):
+        value = _ratio(value)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if key == "milestones" and isinstance(value, list | tuple):
+        value = tuple(value)
+        good = all(type(entry) is int for entry in value)
+    else:
+        good = type(value) is (dict if _is_table(key) else kind)
+    if not good:
+        word = getattr(kind, "__name__", str(kind))
+        raise InvalidInput(f"{key} = {value!r}: must be of type {word}")
+    return value
+
+
+def _ratio(text: str) -> Any:
+    try:
+        return float(fractions.Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        return text
+
+
+def as_settings(config: Config) -> Mapping[str, Any]:
+    """Returns the settings as JSON holds them."""
+    return {**config._asdict(), "milestones": list(config.milestones)}

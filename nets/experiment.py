@@ -1,0 +1,237 @@
+"""From settings to a plan of training: everything is checked here, before anything is compiled."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import time
+import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+
+from nets import checkpoint, loop, models, protocols, runs, schedules, train
+from nets.config import Config, as_settings
+from nets.fairness import methods
+from nets.inner import BatchNorm, Inner, apply_of
+from nets.monitor import make_monitor
+from nets.objectives import RECIPES, Objective
+from nets.subsets import hold_out
+from sims.plan import versions
+from theory.problem import (
+    NON_NEGATIVE,
+    UNIT_INTERVAL,
+    Interval,
+    InvalidInput,
+    require_inside,
+    require_known,
+)
+
+if TYPE_CHECKING:
+    from nets.data import DataSet
+    from theory.problem import Threat
+
+_BELOW_ONE = Interval.parse("[0, 1)")
+WITH_BETA = ("trades", "mart")
+SELECT = ("best", "last")
+# Settings that training does not depend on.
+EVALUATION = ("protocol", "samples")
+
+
+class Experiment(NamedTuple):
+    """A training that has been checked: settings, data, network, plan and where it begins."""
+
+    config: Config
+    data: DataSet
+    module: models.Network
+    plan: loop.Plan
+    fresh: loop.Progress
+
+
+def prepare(config: Config, data: DataSet) -> Experiment:
+    """Returns the experiment that the settings describe, before its first epoch.
+
+    Args:
+        config: the settings.
+        data: the set that they name.
+
+    Raises:
+        InvalidInput: for a setting that is unknown or out of range, or data that do not allow it.
+    """
+    _require_numbers(config)
+    module = models.build(config.model, len(data.class_names), **config.options)
+    threat = protocols.threat_of(config.norm, config.radius)
+    method = methods.build(config.fairness, **config.fairness_options)
+    objective, inner = _objective(config, threat)
+    training, held = data.train, None
+    if config.held_out:
+        training, held = hold_out(data.train, config.held_out, config.seed)
+    apply = apply_of(module)
+    task = train.Task(
+        apply,
+        train.sgd(
+            _rates(config, len(training.labels)), config.momentum, config.nesterov, config.decay
+        ),
+        objective,
+        inner,
+        method,
+        config.seed,
+        config.crop,
+        config.flip,
+        config.mix,
+        config.ema,
+    )
+    made = loop.Plan(
+        task,
+        train.make_step(task),
+        make_monitor(apply, objective, inner, threat, len(data.class_names), config.seed),
+        loop.split(training, held, config.seed),
+        data.class_names,
+        config.epochs,
+        config.batch,
+        config.drop,
+    )
+    loop.require_plan(made)
+    shape = typing.cast(tuple[int, int, int], training.images.shape[1:])
+    variables = models.initialise(jax.random.key(config.seed), module, shape)
+    return Experiment(config, data, module, made, loop.begin(made, variables))
+
+
+def identity(experiment: Experiment) -> dict[str, Any]:
+    """Returns all that the numbers of a training depend on, as JSON holds it."""
+    settings = as_settings(experiment.config)
+    return {
+        **{name: value for name, value in settings.items() if name not in EVALUATION},
+        "fingerprint": experiment.data.fingerprint,
+        "versions": versions(),
+        "backend": jax.default_backend(),
+        "float64": bool(jax.config.read("jax_enable_x64")),
+    }
+
+
+def run(
+    experiment: Experiment,
+    folder: pathlib.Path,
+    share: Callable[[float], None] = lambda share: None,
+) -> str:
+    """Trains, from the last checkpoint where there is one, leaves the run, and says how it went.
+
+    Args:
+        experiment: from `prepare`.
+        folder: of the run, which can be written to.
+        share: called with the share done.
+
+    Raises:
+        InvalidInput: for a checkpoint of another training, a file that cannot be written, or a loss
+            that is no longer finite.
+    """
+    began = time.perf_counter()
+    settings = identity(experiment)
+    progress = checkpoint.restore(folder, settings, experiment.fresh)
+    before = len(progress.records)
+
+    def save(now: loop.Progress) -> None:
+        checkpoint.save(folder, settings, now)
+        runs.write_log(folder, now.records)
+
+    progress = loop.run(experiment.plan, progress, save, share)
+    # A kill between the last checkpoint and its log leaves a log without that epoch.
+    runs.write_log(folder, progress.records)
+    kept, variables = _selected(experiment.config, progress)
+    found = _description(experiment) | {"training": settings, "epoch": kept}
+    runs.save(folder, runs.Run(found, experiment.module, variables))
+    checkpoint.remove(folder)
+    seconds = time.perf_counter() - began
+    how = f"{folder}: epoch {kept} of {len(progress.records)} kept, {seconds:.0f} s"
+    if before:
+        how += f", gone on from epoch {before}"
+    if loop.stopped(progress):
+        how += f"; stopped: the probe fell by more than {experiment.config.drop:g} points"
+    return how
+
+
+def _selected(config: Config, progress: loop.Progress) -> tuple[int, Any]:
+    """Returns the epoch that is kept and its variables; after a collapse, the best one."""
+    last = len(progress.records)
+    if config.select == "best" or loop.stopped(progress):
+        return loop.best(progress), progress.chosen
+    return last, train.released(progress.state)
+
+
+def _description(experiment: Experiment) -> dict[str, Any]:
+    """Returns what `nets.runs.load` needs to know of the network and its data."""
+    config, data = experiment.config, experiment.data
+    return {
+        "model": config.model,
+        "options": config.options,
+        "image_shape": list(data.train.images.shape[1:]),
+        "class_names": list(data.class_names),
+        "data": data.name,
+        "fingerprint": data.fingerprint,
+    }
+
+
+def _rates(config: Config, count: int) -> schedules.Rates:
+    if not 1 <= config.batch <= count:
+        raise InvalidInput(
+            f"batch = {config.batch}: must lie between 1 and the {count} training images"
+        )
+    return schedules.build(
+        config.schedule,
+        config.rate,
+        config.epochs,
+        count // config.batch,
+        milestones=config.milestones,
+        factor=config.factor,
+        peak=config.peak,
+        warm_up=config.warm_up,
+    )
+
+
+def _objective(config: Config, threat: Threat) -> tuple[Objective, Inner | None]:
+    """Returns the objective, with its beta, and the attack inside it."""
+    require_known("objective", config.objective, RECIPES)
+    recipe = RECIPES[config.objective]
+    objective = recipe.objective
+    if config.objective in WITH_BETA:
+        objective = functools.partial(objective, beta=config.beta)
+    wanted: dict[str, Any] = {}
+    if config.attack_steps:
+        wanted["steps"] = config.attack_steps
+    if config.attack_step:
+        wanted["step"] = config.attack_step
+    if config.batch_norm:
+        require_known("batch_norm", config.batch_norm, typing.get_args(BatchNorm))
+        wanted["batch_norm"] = config.batch_norm
+    if recipe.inner is None:
+        if wanted:
+            raise InvalidInput(f"objective = {config.objective}: has no attack to give {wanted}")
+        return objective, None
+    if config.objective == "fgsm-rs" and "steps" in wanted:
+        raise InvalidInput(f"attack_steps = {config.attack_steps}: fgsm-rs takes one step")
+    return objective, recipe.inner(threat, **wanted)
+
+
+def _require_numbers(config: Config) -> None:
+    require_known("select", config.select, SELECT)
+    require_known("protocol", config.protocol, protocols.PROTOCOLS)
+    if not 0 <= config.seed < 2**32:
+        raise InvalidInput(f"seed = {config.seed}: must lie in [0, 2^32)")
+    for name in ("held_out", "crop", "samples", "attack_steps"):
+        if getattr(config, name) < 0:
+            raise InvalidInput(f"{name} = {getattr(config, name)}: must be at least 0")
+    require_inside("mix", config.mix, UNIT_INTERVAL, "the share of an image that is its own")
+    if config.norm == "linf" and config.radius > 1:
+        raise InvalidInput(
+            f"radius = {config.radius:g}: must be at most 1, as pixels lie in [0, 1]; perhaps "
+            f"{config.radius:g}/255 is meant"
+        )
+    for name in ("momentum", "ema"):
+        require_inside(name, getattr(config, name), _BELOW_ONE, f"the {name}")
+    for name in ("decay", "beta"):
+        require_inside(name, getattr(config, name), NON_NEGATIVE, f"the {name}")
+    if not 0 < config.drop <= 100:
+        raise InvalidInput(f"drop = {config.drop:g}: must lie in (0, 100], in percentage points")
+    if config.select == "best" and not config.held_out:
+        raise InvalidInput("select = best: needs held_out images of each class to select on")

@@ -1,0 +1,206 @@
+"""Training from epoch to epoch: measure, learn, select, stop at a collapse, and remember."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from nets import collapse, train
+from nets.data import Images, take
+from nets.fairness.method import require_data
+from nets.fairness.statistics import HELD_OUT, Statistics
+from nets.monitor import HELD_OUT_STEPS, Monitor, Standing, held_out, standing
+from nets.train import State, Step, Task
+from theory.problem import InvalidInput
+
+PROBE = 8  # of the choice of the probe, beside the purposes of `nets.subsets`
+
+
+class Parts(NamedTuple):
+    """The images of a training.
+
+    Args:
+        training: that the steps see.
+        held_out: for selection and for fairness methods; None for none.
+        probe: of the training images, on which a collapse shows.
+    """
+
+    training: Images
+    held_out: Images | None
+    probe: Images
+
+
+class Progress(NamedTuple):
+    """How far a training has come: all that it needs to go on.
+
+    Args:
+        state: after the last epoch.
+        chosen: the variables of the best epoch.
+        records: one for each epoch, of what JSON can hold; nothing in them depends on the clock.
+    """
+
+    state: State
+    chosen: Any
+    records: tuple[dict[str, Any], ...]
+
+
+class Plan(NamedTuple):
+    """A training but for its progress.
+
+    Args:
+        task: what a step does.
+        step: made of it once, by `nets.train.make_step`.
+        monitor: what is measured between epochs.
+        parts: the images.
+        class_names: K of them.
+        epochs, batch: see `nets.train.run_epoch`.
+        drop: percentage points that the probe may fall, see `nets.collapse`.
+    """
+
+    task: Task
+    step: Step
+    monitor: Monitor
+    parts: Parts
+    class_names: tuple[str, ...]
+    epochs: int
+    batch: int
+    drop: float = 20.0
+
+
+def split(training: Images, held: Images | None, seed: int) -> Parts:
+    """Returns the parts, with a probe of at most 256 training images, random but for the seed."""
+    count = len(training.labels)
+    words = np.random.PCG64((PROBE, seed)).random_raw(count)
+    chosen = np.sort(np.argsort(words, kind="stable")[: collapse.IMAGES])
+    return Parts(training, held, take(training, chosen))
+
+
+def require_plan(plan: Plan) -> None:
+    """Raises InvalidInput, before anything is compiled, unless the data allow the plan."""
+    held = plan.parts.held_out
+    labels = plan.parts.training.labels
+    if not 1 <= plan.batch <= len(labels):
+        raise InvalidInput(
+            f"batch = {plan.batch}: must lie between 1 and the {len(labels)} training images"
+        )
+    method = plan.task.method
+    if method.radii is not None and plan.task.inner is None:
+        raise InvalidInput(
+            f"fairness = {method.name}: changes the radius of an attack, and the objective has none"
+        )
+    require_data(method, labels, None if held is None else held.labels, plan.class_names)
+
+
+def begin(plan: Plan, variables: Any) -> Progress:
+    """Returns the progress before the first epoch."""
+    labels, classes = plan.parts.training.labels, len(plan.class_names)
+    return Progress(train.start(plan.task, variables, labels, classes), dict(variables), ())
+
+
+def run(
+    plan: Plan,
+    progress: Progress,
+    save: Callable[[Progress], None] = lambda progress: None,
+    share: Callable[[float], None] = lambda share: None,
+) -> Progress:
+    """Returns the progress after the last epoch, or after that in which robustness collapsed.
+
+    Args:
+        plan: see `require_plan`.
+        progress: from `begin`, or what `save` was given: what follows does not depend on which.
+        save: called after every epoch.
+        share: called with the share done, in [0, 1].
+
+    Raises:
+        InvalidInput: where the loss is no longer finite.
+    """
+    data = jnp.asarray(plan.parts.training.images), jnp.asarray(plan.parts.training.labels)
+    steps = len(data[1]) // plan.batch
+    if not progress.records:
+        progress = progress._replace(state=_learned(plan, progress.state, 0))
+    while len(progress.records) < plan.epochs and not stopped(progress):
+        before = len(progress.records)
+        state, loss = train.run_epoch(
+            plan.step,
+            progress.state,
+            data,
+            plan.task.seed,
+            before + 1,
+            plan.batch,
+            lambda number: share((before + number / steps) / plan.epochs),  # noqa: B023
+        )
+        progress = _after(plan, progress, state, loss)
+        save(progress)
+    share(1.0)
+    return progress
+
+
+def stopped(progress: Progress) -> bool:
+    """Returns whether robustness has collapsed in the last epoch."""
+    return bool(progress.records) and progress.records[-1]["collapsed"]
+
+
+def best(progress: Progress) -> int:
+    """Returns the epoch, from 1, whose variables are `chosen`: the first of the best score."""
+    scores = [record["score"] for record in progress.records]
+    return 1 + scores.index(max(scores))
+
+
+def _after(plan: Plan, progress: Progress, state: State, loss: float) -> Progress:
+    """Returns the progress with one more epoch: measured, learned from, recorded."""
+    epoch = len(progress.records) + 1
+    shown = train.released(state)
+    probe = standing(plan.monitor, shown, plan.parts.probe, collapse.STEPS)
+    held = _held_out(plan, shown)
+    state = _learned(plan, state, epoch, held)
+    robust = [record["probe"]["robust"] for record in progress.records]
+    robust.append(int(probe.robust.sum()))
+    score = (probe if held is None else held).robust.sum()
+    size = len(plan.parts.probe.labels)
+    record = {
+        "epoch": epoch,
+        "steps": int(state.steps),
+        "loss": loss,
+        "training": _whole(state.sums.correct) / _whole(state.sums.samples),
+        "probe": {"clean": int(probe.clean.sum()), "robust": robust[-1], "of": size},
+        "held_out": held and {name: value.tolist() for name, value in held._asdict().items()},
+        "score": int(score),
+        "collapsed": collapse.collapsed(robust, size, plan.drop),
+    } | _classes(plan.task, state)
+    better = not progress.records or record["score"] > max(r["score"] for r in progress.records)
+    return Progress(state, shown if better else progress.chosen, (*progress.records, record))
+
+
+def _whole(counts: Any) -> int:
+    return int(np.asarray(counts).sum())
+
+
+def _classes(task: Task, state: State) -> dict[str, Any]:
+    """Returns what the fairness method makes of the classes, where it changes their radii."""
+    if task.method.radii is None:
+        return {}
+    return {"radii": np.asarray(task.method.radii(state.fairness)).tolist()}
+
+
+def _held_out(plan: Plan, variables: Any) -> Standing | None:
+    held = plan.parts.held_out
+    return held and standing(plan.monitor, variables, held, HELD_OUT_STEPS)
+
+
+def _learned(plan: Plan, state: State, epoch: int, seen: Standing | None = None) -> State:
+    """Returns the state after the fairness method has learned from an epoch, 0 for none yet.
+
+    What it learns from held-out images is of the network being trained; `seen`, if given, is of
+    the average where there is one.
+    """
+    if not plan.task.method.due(epoch):
+        return state
+    held, needs = plan.parts.held_out, plan.task.method.needs
+    if held is None or not set(needs) & set(HELD_OUT):
+        return train.learned(plan.task, state, Statistics())
+    if seen is None or plan.task.ema:
+        seen = standing(plan.monitor, state.variables, held, HELD_OUT_STEPS)
+    with_losses = "held_out_losses" in needs
+    found = held_out(plan.monitor, state.variables, held, seen, with_losses)
+    return train.learned(plan.task, state, found)
