@@ -50,12 +50,12 @@ def simulated(rng, tails, trials):
 
 
 def test_a_thousand_true_laws_raise_no_more_alarms_than_budgeted_under_peeking():
-    """At level 0.05, 1000 runs of 20 looks: more than 90 alarms have chance below 1e-6.
+    """At level 0.05, 1000 runs of 50 looks: more than 90 alarms have chance below 1e-6.
 
     The looks are evenly spaced in the logarithm of the draws, as are the chances of an alarm.
     """
     rng, tails, level = np.random.default_rng(0), true(1.5), 0.05
-    trials = np.geomspace(1e5, 5e6, 20).astype(int)
+    trials = np.geomspace(1e5, 5e6, 50).astype(int)
     most = stats.binom.isf(1e-6, 1000, level)
     alarms = naive = 0
     for _ in range(1000):
