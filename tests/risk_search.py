@@ -44,7 +44,7 @@ LAWS = {
 }
 
 
-@functools.partial(jax.jit, static_argnames=("p", "gaussian"))
+@functools.partial(jax.jit, static_argnames="gaussian")
 @jax.value_and_grad
 def _risk(parts, delta, scales, prior, radius, alpha, matrix, p, gaussian):
     """The risk at means -delta and +delta, with w = parts[0] - parts[1], b = parts[2, 0].
@@ -54,10 +54,10 @@ def _risk(parts, delta, scales, prior, radius, alpha, matrix, p, gaussian):
     stands for the largest of them.
     """
     weight, size, bias = parts[0] - parts[1], parts[0] + parts[1], parts[2, 0]
-    dual = {1.0: 1.0, np.inf: jnp.sum(size)}.get(p)
-    if dual is None:
-        q = p / (p - 1)
-        dual = jnp.sum((size + 1e-300) ** q) ** (1 / q)
+    between = (p > 1) & (p < jnp.inf)
+    q = jnp.where(between, p / jnp.where(between, p - 1, 1), 2)
+    length = jnp.sum((size + 1e-300) ** q) ** (1 / q)
+    dual = jnp.where(between, length, jnp.where(p == 1, 1, jnp.sum(size)))
     if matrix is not None:
         scale = jnp.sqrt(weight @ matrix @ weight)
     else:
@@ -81,7 +81,7 @@ def least_risk(delta, scales, prior, radius, p, alpha=2.0, matrix=None, gaussian
 
     def value(x):
         arguments = (x.reshape(3, d), delta, scales, prior, radius, alpha, matrix)
-        risk, gradient = _risk(*arguments, p=float(p), gaussian=gaussian)
+        risk, gradient = _risk(*arguments, p=jnp.asarray(float(p)), gaussian=gaussian)
         return float(risk), np.asarray(gradient, float).ravel()
 
     def descend(begin, **options):
@@ -147,9 +147,11 @@ def random_problem(rng, law, p, d):
     return mixture, BALLS[p](radius), arguments | options | {"starts": starts}
 
 
-@jax.jit
 def attained_risk(mixture, threat):
-    """The risk of the rule under test, and whether it is constant."""
+    """The risk of the rule under test, and whether it is constant.
+
+    Its parts are compiled one by one: all laws and norms share that of the intercept.
+    """
     rule = optimal.optimal_classifier(mixture, threat)
     return linear.risk(mixture, rule, threat), jnp.all(rule.weight == 0)
 

@@ -170,11 +170,11 @@ def test_past_the_margin_the_distance_is_zero_and_signed_says_by_how_much(ball):
 def test_class_errors_are_those_of_the_optimal_classifier_in_any_geometry():
     """The scalar problem is the whole problem: errors of the d-dimensional optimal rule."""
     rng = np.random.default_rng(5)
-    root = rng.normal(size=(4, 4))
-    covariance = root @ root.T + np.eye(4)
-    gap = rng.normal(size=4) * 3
+    root = rng.normal(size=(3, 3))
+    covariance = root @ root.T + np.eye(3)
+    gap = rng.normal(size=3) * 3
     scales, prior = np.array([0.8, 1.3]), 0.35
-    means = np.stack([np.zeros(4), gap])
+    means = np.stack([np.zeros(3), gap])
     for ball in (L1Ball(0.4), L2Ball(0.4), LinfBall(0.4)):
         mixture = GaussianMixture(means, scales, prior, covariance)
         rule = optimal_classifier(mixture, ball)

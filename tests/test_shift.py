@@ -8,6 +8,7 @@ from scipy import stats
 
 from theory import shift, stable
 
+CASES = 200
 ALPHAS = (None, 0.2, 0.3, 0.6, 0.9, 1.0, 1.05, 1.4, 1.7, 1.9, 1.99, 2.0)
 
 
@@ -16,7 +17,34 @@ def _survival(alpha):
         return stats.norm.sf
     if alpha == 1:
         return stats.cauchy.sf
-    return lambda x: np.asarray(stable.sf(x, alpha))
+    return lambda x: np.asarray(stable.sf(x, jnp.asarray(alpha)))
+
+
+def _together(function, margin, scales, *rest, dtype=np.float64):
+    """A function of (t, s, ..., alpha) at problems of any shape, in one executable for all tests.
+
+    It compiles for seconds at each new shape: here the last problem is repeated to `CASES`.
+    """
+    *rest, alpha = (a if a is None else np.asarray(a, dtype) for a in rest)
+    margin, *rest = np.broadcast_arrays(margin, *rest)
+    scales = np.broadcast_to(scales, (*margin.shape, 2))
+    rows = np.minimum(np.arange(CASES), margin.size - 1)
+    columns = (
+        jnp.asarray(a.reshape(margin.size, *a.shape[margin.ndim :])[rows], dtype)
+        for a in (margin, scales, *rest)
+    )
+    found = function(*columns, alpha if alpha is None else jnp.asarray(alpha))
+    assert all(a.shape == (CASES,) for a in found)
+    values = (np.asarray(a)[: margin.size].reshape(margin.shape) for a in found)
+    return found._make(values) if isinstance(found, shift.Shift) else tuple(values)
+
+
+def _shifts(margin, scales, ratio, alpha=None, dtype=np.float64):
+    return _together(shift.optimal_shift, margin, scales, ratio, alpha, dtype=dtype)
+
+
+def _critical(margin, scales, alpha=None):
+    return _together(shift.critical_ratio, margin, scales, alpha)
 
 
 def _risk(beta, margin, scales, ratio, survival):
@@ -52,25 +80,25 @@ def _problems(seed, count, equal):
 
 def _attained(found, margin, scales, ratio, survival):
     """The risk of the reported rule: at its intercept, or that of the constant it names."""
-    at_beta = _risk(np.asarray(found.beta)[:, None], margin, scales, ratio, survival)[:, 0]
-    constant = np.where(np.asarray(found.label) < 0, 1, ratio) / (1 + ratio)
-    return np.where(np.asarray(found.trivial), constant, at_beta)
+    at_beta = _risk(found.beta[:, None], margin, scales, ratio, survival)[:, 0]
+    constant = np.where(found.label < 0, 1, ratio) / (1 + ratio)
+    return np.where(found.trivial, constant, at_beta)
 
 
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_no_intercept_on_a_global_grid_beats_the_optimal_one(alpha, equal):
-    """200 problems a law; the grid alone resolves the minimum to 1e-12 in risk, or better."""
-    margin, scales, ratio = _problems(7 + 2 * ALPHAS.index(alpha) + equal, 200, equal)
+    """`CASES` problems a law; the grid alone resolves the minimum to 1e-12 in risk, or better."""
+    margin, scales, ratio = _problems(7 + 2 * ALPHAS.index(alpha) + equal, CASES, equal)
     survival = _survival(alpha)
-    found = jax.jit(shift.optimal_shift)(margin, scales, ratio, alpha)
+    found = _shifts(margin, scales, ratio, alpha)
     mine = _attained(found, margin, scales, ratio, survival)
     searched = _searched(margin, scales, ratio, survival, 12 / (alpha or 2) + 3)
     np.testing.assert_array_less(mine, searched + 4e-16)
     assert np.max(searched - mine) <= 1e-12
     # Both answers occur, so that neither is right by default.
     if equal and alpha != 2 and alpha is not None:
-        assert 0 < np.asarray(found.trivial).sum() < 200
+        assert 0 < found.trivial.sum() < CASES
 
 
 SIZES = [(1.0, 1.0), (1.0, 1.7), (2.0, 0.6)]
@@ -79,35 +107,36 @@ SIZES = [(1.0, 1.0), (1.0, 1.7), (2.0, 0.6)]
 @pytest.mark.parametrize("scales", SIZES)
 @pytest.mark.parametrize("margin", [-0.7, 0.0, 0.3, 2.5])
 def test_index_two_is_the_gaussian_of_variance_two(margin, scales):
-    ratio, scales = jnp.asarray([0.2, 1.0, 1.9, 30.0]), jnp.asarray(scales)
-    stable_two = shift.optimal_shift(margin, scales, ratio, 2.0)
-    gaussian = shift.optimal_shift(margin, scales * np.sqrt(2), ratio)
+    ratio, scales = np.asarray([0.2, 1.0, 1.9, 30.0]), np.asarray(scales)
+    stable_two = _shifts(margin, scales, ratio, 2.0)
+    gaussian = _shifts(margin, scales * np.sqrt(2), ratio)
     np.testing.assert_allclose(stable_two.beta, gaussian.beta, rtol=1e-12, atol=1e-12)
     for name in ("trivial", "label", "local"):
         np.testing.assert_array_equal(getattr(stable_two, name), getattr(gaussian, name))
-    limits = shift.critical_ratio(margin, scales, 2.0)
-    np.testing.assert_allclose(limits, shift.critical_ratio(margin, scales * np.sqrt(2)), 1e-12)
+    limits = _critical(margin, scales, 2.0)
+    np.testing.assert_allclose(limits, _critical(margin, scales * np.sqrt(2)), 1e-12)
 
 
 @pytest.mark.parametrize(("index", "step"), [(1.0, 1e-9), (1.0, -1e-9), (2.0, -1e-9)])
 def test_the_intercept_is_continuous_where_a_closed_form_takes_over(index, step):
     """By at most a hundred steps of alpha, where the nearest jump in a rule is far."""
-    margin, ratio = jnp.linspace(0.4, 4, 7)[:, None], jnp.asarray([[0.4, 1.0, 1.6]])
+    margin, ratio = np.linspace(0.4, 4, 7)[:, None], np.asarray([[0.4, 1.0, 1.6]])
     for scales in SIZES:
-        at = shift.optimal_shift(margin, jnp.asarray(scales), ratio, index)
-        near = shift.optimal_shift(margin, jnp.asarray(scales), ratio, index + step)
-        both = np.asarray(at.local & near.local)
+        at = _shifts(margin, scales, ratio, index)
+        near = _shifts(margin, scales, ratio, index + step)
+        both = at.local & near.local
         assert both.sum() >= 10
-        np.testing.assert_allclose(
-            np.asarray(near.beta)[both], np.asarray(at.beta)[both], rtol=1e-7, atol=1e-7
-        )
+        np.testing.assert_allclose(near.beta[both], at.beta[both], rtol=1e-7, atol=1e-7)
+
+
+HALVES = slice(CASES), slice(CASES, None)
 
 
 def test_the_cauchy_intercept_solves_the_balance_of_two_cauchy_densities():
     """f((t - b) / s_-) R / s_- = f((t + b) / s_+) / s_+ with the density written out."""
-    margin, scales, ratio = _problems(3, 400, False)
-    found = shift.optimal_shift(margin, scales, ratio, 1.0)
-    beta, local = np.asarray(found.beta), np.asarray(found.local)
+    margin, scales, ratio = _problems(3, 2 * CASES, False)
+    halves = [_shifts(*(a[half] for a in (margin, scales, ratio)), 1.0) for half in HALVES]
+    beta, local = (np.concatenate([getattr(h, name) for h in halves]) for name in ("beta", "local"))
     positive = 1 / (1 + ((margin + beta) / scales[:, 1]) ** 2) / scales[:, 1]
     negative = ratio / (1 + ((margin - beta) / scales[:, 0]) ** 2) / scales[:, 0]
     assert local.sum() > 200
@@ -118,8 +147,8 @@ def test_the_cauchy_intercept_solves_the_balance_of_two_cauchy_densities():
 def test_cauchy_equal_scales_the_minimum_exists_up_to_exp_two_asinh():
     margin = np.linspace(0.1, 3, 9)
     largest = np.exp(2 * np.arcsinh(margin))
-    below = shift.optimal_shift(margin, jnp.ones((9, 2)), largest * (1 - 1e-9), 1.0)
-    above = shift.optimal_shift(margin, jnp.ones((9, 2)), largest * (1 + 1e-9), 1.0)
+    below = _shifts(margin, np.ones(2), largest * (1 - 1e-9), 1.0)
+    above = _shifts(margin, np.ones(2), largest * (1 + 1e-9), 1.0)
     assert bool(below.local.all())
     assert not bool(above.local.any())
 
@@ -133,8 +162,8 @@ def test_a_finite_minimum_is_reported_up_to_the_largest_density_ratio(alpha):
         stable.pdf(u - margin[:, None], alpha) / stable.pdf(u + margin[:, None], alpha)
     )
     largest = ratio.max(-1)
-    below = shift.optimal_shift(margin, jnp.ones((3, 2)), largest * (1 - 1e-6), alpha)
-    above = shift.optimal_shift(margin, jnp.ones((3, 2)), largest * (1 + 1e-6), alpha)
+    below = _shifts(margin, np.ones(2), largest * (1 - 1e-6), alpha)
+    above = _shifts(margin, np.ones(2), largest * (1 + 1e-6), alpha)
     assert bool(below.local.all())
     assert not bool(above.local.any())
 
@@ -143,7 +172,7 @@ def test_a_finite_minimum_is_reported_up_to_the_largest_density_ratio(alpha):
 def test_the_critical_ratios_are_the_extrema_of_a_grid_and_decide_triviality(alpha):
     margin, scales, _ = _problems(11, 40, False)
     scales[:20, 1] = scales[:20, 0]
-    low, high = (np.asarray(r) for r in shift.critical_ratio(margin, scales, alpha))
+    low, high = _critical(margin, scales, alpha)
     survival = _survival(alpha)
     beta = np.sinh(np.linspace(-9 / (alpha or 2) - 5, 9 / (alpha or 2) + 5, 60_001))[None]
     right = survival(-(margin[:, None] + beta) / scales[:, 1:])
@@ -161,9 +190,17 @@ def test_the_critical_ratios_are_the_extrema_of_a_grid_and_decide_triviality(alp
         usable = (limit > 1e-200) & (limit < 1e200) & (high > low * (1 + 1e-4)) & finite
         assert usable.sum() >= 5
         rows = [a[usable] for a in (margin, scales, limit)]
-        assert not bool(shift.optimal_shift(*rows[:2], rows[2] * inside, alpha).trivial.any())
-        outside = shift.optimal_shift(*rows[:2], rows[2] * (2 - inside), alpha)
+        assert not bool(_shifts(*rows[:2], rows[2] * inside, alpha).trivial.any())
+        outside = _shifts(*rows[:2], rows[2] * (2 - inside), alpha)
         assert bool(outside.trivial.all())
+
+
+@jax.jit
+def _forward_and_reverse(arguments, directions):
+    """The derivative along directions, and the gradient; what reverse mode adds is transposing."""
+    _, push = jax.linearize(lambda *a: shift.optimal_shift(*a).beta, *arguments)
+    forward = push(*directions)
+    return forward, jax.linear_transpose(push, *arguments)(jnp.ones_like(forward))
 
 
 @pytest.mark.parametrize("alpha", [None, 0.7, 1.0, 1.6, 2.0])
@@ -176,13 +213,12 @@ def test_derivatives_are_those_of_differences(alpha):
 
     def along(step):
         moved = [a + step * v for a, v in zip(arguments, directions, strict=True)]
-        return shift.optimal_shift(*moved).beta
+        return _shifts(*map(np.asarray, moved)).beta
 
     h = 1e-4
     difference = (-3 * along(0.0) + 4 * along(h) - along(2 * h)) / (2 * h)
-    forward = jax.jvp(lambda *a: shift.optimal_shift(*a).beta, arguments, directions)[1]
-    gradient = jax.grad(lambda *a: shift.optimal_shift(*a).beta, argnums=range(len(arguments)))
-    reverse = sum(jnp.vdot(g, v) for g, v in zip(gradient(*arguments), directions, strict=True))
+    forward, gradient = _forward_and_reverse(arguments, directions)
+    reverse = sum(jnp.vdot(g, v) for g, v in zip(gradient, directions, strict=True))
     assert float(forward) == pytest.approx(float(difference), rel=1e-5)
     assert float(reverse) == pytest.approx(float(forward), rel=1e-12)
 
@@ -192,7 +228,7 @@ def test_derivatives_of_trivial_shifts_and_their_risks_are_finite():
         found = shift.optimal_shift(margin, jnp.ones(2), ratio, 1.5)
         return sum(shift.shift_risks(found, margin, jnp.ones(2), 1.5))
 
-    gradients = jax.vmap(jax.grad(risk, argnums=(0, 1)))(
+    gradients = jax.jit(jax.vmap(jax.grad(risk, argnums=(0, 1))))(
         jnp.asarray([-1.0, 0.0, 0.1, 1.0]), jnp.asarray([2.0, 1.0, 50.0, 1e9])
     )
     assert bool(jnp.all(jnp.isfinite(jnp.stack(gradients))))
@@ -201,11 +237,9 @@ def test_derivatives_of_trivial_shifts_and_their_risks_are_finite():
 @pytest.mark.parametrize("alpha", [0.6, 1.0, 1.5, 1.9, 2.0])
 def test_float32_agrees_with_float64_to_its_own_accuracy(alpha):
     margin, scales, ratio = _problems(5, 100, False)
-    double = shift.optimal_shift(margin, scales, ratio, alpha)
-    single = shift.optimal_shift(
-        *(jnp.asarray(a, jnp.float32) for a in (margin, scales, ratio)), jnp.float32(alpha)
-    )
-    assert single.beta.dtype == jnp.float32
+    double = _shifts(margin, scales, ratio, alpha)
+    single = _shifts(margin, scales, ratio, alpha, dtype=np.float32)
+    assert single.beta.dtype == np.float32
     survival = _survival(alpha)
     # Near ties the rules may differ; their risks may not.
     ours = _attained(single, margin, scales, ratio, survival)

@@ -5,6 +5,7 @@ parameters block by block, and turns a vmap over the parameter into just that.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ def elementwise(
     mode stores two arrays and not every step of f. f must be differentiable in forward mode, as
     often as derivatives are taken, unless both slopes are given.
     """
-    function = jax.custom_jvp(_batched(f))
+    function = jax.custom_jvp(batched(f))
 
     def rule(primals: tuple[Array, Array], tangents: tuple) -> tuple[Array, Array]:
         value = function(*primals)
@@ -59,25 +60,31 @@ def partial(f: Function, argument: int) -> Function:
     return derivative
 
 
-def _batched(f: Function) -> Function:
-    """Return f by blocks, with a vmap over it treated as one more axis of its arguments."""
+def batched(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return f by blocks, with a vmap over it treated as one more axis of its arguments.
+
+    Args:
+        f: Elementwise function of arrays, 0-d or of equal rank, the parameter the last of them;
+            it returns one array or a tuple of them.
+    """
 
     @custom_vmap
-    def batched(x: Array, parameter: Array) -> Array:
+    def by_platform(*arguments: Array) -> Any:
+        if arguments[-1].size <= _BLOCK_CPU:  # one block anywhere, so it is traced once
+            return f(*arguments)
         return lax.platform_dependent(
-            x, parameter, cpu=_by_blocks(f, _BLOCK_CPU), default=_by_blocks(f, _BLOCK)
+            *arguments, cpu=_by_blocks(f, _BLOCK_CPU), default=_by_blocks(f, _BLOCK)
         )
 
-    @batched.def_vmap
-    def rule(
-        axis_size: int, in_batched: list[bool], x: Array, parameter: Array
-    ) -> tuple[Array, bool]:
+    @by_platform.def_vmap
+    def rule(axis_size: int, in_batched: list[bool], *arguments: Array) -> tuple[Any, Any]:
         del axis_size
-        arguments = list(zip((x, parameter), in_batched, strict=True))
-        rank = max(a.ndim - on_axis for a, on_axis in arguments)
-        return batched(*(_lift(a, on_axis, rank) for a, on_axis in arguments)), True
+        rank = max(a.ndim - on_axis for a, on_axis in zip(arguments, in_batched, strict=True))
+        lifted = (_lift(a, on, rank) for a, on in zip(arguments, in_batched, strict=True))
+        values = by_platform(*lifted)
+        return values, jax.tree.map(lambda _: True, values)
 
-    return batched
+    return by_platform
 
 
 def _lift(a: Array, on_axis: bool, rank: int) -> Array:
@@ -87,17 +94,18 @@ def _lift(a: Array, on_axis: bool, rank: int) -> Array:
     return a[None] if a.ndim else a
 
 
-def _by_blocks(f: Function, block: int) -> Function:
+def _by_blocks(f: Callable[..., Any], block: int) -> Callable[..., Any]:
     """Return f evaluated on `block` elements at a time where there are more parameters."""
 
-    def by_blocks(x: Array, parameter: Array) -> Array:
-        if parameter.size <= block:
-            return f(x, parameter)
-        x, parameter = jnp.broadcast_arrays(x, parameter)
-        count = -(-x.size // block)
-        padding = (0, count * block - x.size)
-        rows = [jnp.pad(a.ravel(), padding, "edge").reshape(count, -1) for a in (x, parameter)]
+    def by_blocks(*arguments: Array) -> Any:
+        if arguments[-1].size <= block:
+            return f(*arguments)
+        arguments = tuple(jnp.broadcast_arrays(*arguments))
+        size, shape = arguments[-1].size, arguments[-1].shape
+        count = -(-size // block)
+        padding = (0, count * block - size)
+        rows = [jnp.pad(a.ravel(), padding, "edge").reshape(count, -1) for a in arguments]
         values = lax.map(lambda row: f(*row), rows)
-        return values.ravel()[: x.size].reshape(x.shape)
+        return jax.tree.map(lambda a: a.ravel()[:size].reshape(shape), values)
 
     return by_blocks

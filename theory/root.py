@@ -5,8 +5,10 @@ Arrays of problems are solved together: the loop ends when the last of them has 
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
 
 Function = Callable[..., Array]
 
@@ -34,7 +36,7 @@ def bracketed_root(f: Function, low: Array, high: Array, *parameters: Array) -> 
     [3.0]
     """
     fixed = lax.stop_gradient((low, high, *parameters))
-    return implicit_root(f, _search(f, *fixed), *parameters)
+    return implicit_root(f, bracketed_search(f, *fixed), *parameters)
 
 
 def implicit_root(f: Function, root: Array, *parameters: Array) -> Array:
@@ -42,21 +44,34 @@ def implicit_root(f: Function, root: Array, *parameters: Array) -> Array:
 
     The derivative is zero where f has no slope: there is no root there, or not one alone.
     """
-
-    def solve_tangent(linear: Callable[[Array], Array], change: Array) -> Array:
-        slope = linear(jnp.ones_like(change))
-        regular = (slope != 0) & jnp.isfinite(slope)
-        return jnp.where(regular, change / jnp.where(regular, slope, 1), 0)
-
     root = lax.stop_gradient(root)
-    value: Array = lax.custom_root(
-        lambda x: f(x, *parameters), root, lambda _, found: found, solve_tangent
-    )
-    return value
+    # f may close over traced values, which count as parameters.
+    f, hidden = jax.closure_convert(f, root, *parameters)
+
+    @jax.custom_jvp
+    def solution(root: Array, *parameters: Array) -> Array:
+        del parameters
+        return root
+
+    def tangent(primals: tuple[Array, ...], tangents: tuple) -> tuple[Array, Array]:
+        x, given = solution(*primals), primals[1:]
+        moving = [i for i, t in enumerate(tangents[1:]) if not isinstance(t, SymbolicZero)]
+
+        def moved(*values: Array) -> Array:
+            changed = dict(zip(moving, values, strict=True))
+            return f(x, *(changed.get(i, p) for i, p in enumerate(given)))
+
+        slope = jax.jvp(lambda x: f(x, *given), (x,), (jnp.ones_like(x),))[1]
+        change = jax.jvp(moved, [given[i] for i in moving], [tangents[1 + i] for i in moving])[1]
+        regular = (slope != 0) & jnp.isfinite(slope)
+        return x, jnp.where(regular, -change / jnp.where(regular, slope, 1), 0)
+
+    solution.defjvp(tangent, symbolic_zeros=True)
+    return solution(root, *parameters, *hidden)
 
 
-def _search(f: Function, low: Array, high: Array, *parameters: Array) -> Array:
-    """Returns the root without a derivative, by Chandrupatla's method."""
+def bracketed_search(f: Function, low: Array, high: Array, *parameters: Array) -> Array:
+    """Returns the root of `bracketed_root` without a derivative, by Chandrupatla's method."""
     epsilon = jnp.finfo(low.dtype).eps
     smallest = epsilon * epsilon * jnp.maximum(jnp.abs(low), jnp.abs(high))
 

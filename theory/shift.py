@@ -5,7 +5,6 @@ risks are r_+ = F(-(t + beta) / s_+) and r_- = F(-(t - beta) / s_-), with F stan
 standard symmetric alpha-stable.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -204,7 +203,9 @@ def _gaussian_optimum(
     gaussian = jnp.asarray(True)
     label = _best_constant(negative, positive, ratio, jnp.zeros_like(ratio), gaussian)
     minimum = stationary.gaussian(*problem)
-    return _judged(minimum, label, lambda x: log_ndtr(-x), gaussian, *problem)
+    places = stationary.against_constant(minimum.beta, label, margin, negative, positive)
+    wrong, right = jax.lax.map(lambda x: log_ndtr(-x), places)
+    return _judged(minimum, label, wrong, right, gaussian, *problem)
 
 
 def _stable_optimum(
@@ -218,8 +219,8 @@ def _stable_optimum(
     gaussian = alpha == 2
     tails = jnp.log(ratio) + alpha * jnp.log(negative / positive)
     label = _best_constant(negative, positive, ratio, tails, gaussian)
-    minimum = stationary.scanned(*problem, alpha)
-    shift = _judged(minimum, label, lambda x: stable.logsf(x, alpha), gaussian, *problem)
+    minimum, logs = stationary.scanned(*problem, label, alpha)
+    shift = _judged(minimum, label, *logs, gaussian, *problem)
     in_domain = (alpha >= LEAST_INDEX) & (alpha <= 2)
     return shift._replace(beta=jnp.where(in_domain, shift.beta, jnp.nan))
 
@@ -242,22 +243,20 @@ def _best_constant(
 def _judged(
     minimum: stationary.Minimum,
     label: jax.Array,
-    log_survival: Callable[[jax.Array], jax.Array],
+    wrong: jax.Array,
+    right: jax.Array,
     gaussian: jax.Array,
     margin: jax.Array,
     negative: jax.Array,
     positive: jax.Array,
     ratio: jax.Array,
 ) -> Shift:
-    """Returns the shift, after comparing the finite minimum with always answering `label`."""
+    """Returns the shift, after comparing the finite minimum with always answering `label`.
+
+    `wrong` and `right` are the logarithms of `stationary.against_constant`.
+    """
     beta, exists = minimum
-    on_positive, on_negative = (margin + beta) / positive, (margin - beta) / negative
-    # What a finite intercept gets wrong in the class that the constant rule answers, and gets
-    # right in the other one.
     silent = label < 0
-    wrong = jnp.where(silent, on_negative, on_positive)
-    right = -jnp.where(silent, on_positive, on_negative)
-    wrong, right = jax.lax.map(log_survival, jnp.stack([wrong, right]))
     log_ratio = jnp.log(ratio)
     wins = wrong + jnp.where(silent, log_ratio, -log_ratio) >= right
     # What is known for equal scales is not left to rounding.

@@ -15,49 +15,32 @@ alpha = 0.2 on and lose digits below, down to 3e-10 at alpha = 0.1; other deriva
 below 1e-13 of the larger of value and derivative in float64.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from theory import stable_kernel as kernel
+from theory import stable_line as line
 from theory.elementwise import Function, elementwise, partial
 from theory.stable_layout import PANEL_EDGES
 from theory.stable_quantile import upper_quantile
 
 
-def _on_line(
-    value: Callable[[kernel.Law, Array], Array], tables: str, reflect: Callable[[Array], Array]
-) -> Function:
-    """Return a function on the line from a kernel's on x >= 0, by `reflect` at x < 0."""
-
-    def on_line(x: Array, alpha: Array) -> Array:
-        at_distance = value(kernel.law(alpha, *tables.split()), jnp.where(x < 0, -x, x))
-        return jnp.where(x < 0, reflect(at_distance), at_distance)
-
-    return on_line
+def _of_index(value: line.Evaluation, tables: str) -> Function:
+    """Return a function of (x, alpha) from one of a law with these tables and x."""
+    return lambda x, alpha: value(kernel.law(alpha, *tables.split()), x)
 
 
-_slope = elementwise(_on_line(kernel.descent, "slope", jnp.negative))
-_pdf = elementwise(_on_line(kernel.density, "density", jnp.positive), lambda *at: -_slope(*at))
-_score = elementwise(_on_line(kernel.score, "density slope", jnp.negative))
-_logpdf = elementwise(
-    _on_line(kernel.log_density, "density", jnp.positive), lambda *at: -_score(*at)
-)
-_survival = _on_line(kernel.survival, "survival", lambda s: 1 - s)
+_slope = elementwise(_of_index(line.descent, "slope"))
+_pdf = elementwise(_of_index(line.density, "density"), lambda *at: -_slope(*at))
+_score = elementwise(_of_index(line.score, "density slope"))
+_logpdf = elementwise(_of_index(line.log_density, "density"), lambda *at: -_score(*at))
+_survival = _of_index(line.survival, "survival")
 _sf = elementwise(_survival, lambda *at: -_pdf(*at))
 _sf_alpha = elementwise(partial(_survival, 1))
-_central = elementwise(_on_line(kernel.central, "survival central", jnp.negative), _pdf)
-
-
-def _log_survival(x: Array, alpha: Array) -> Array:
-    law = kernel.law(alpha, "survival")
-    return kernel.log_survival(law, jnp.where(x < 0, -x, x), x < 0)
-
-
-_logsf = elementwise(_log_survival)
+_central = elementwise(_of_index(line.central, "survival central"), _pdf)
+_logsf = elementwise(_of_index(line.log_survival, "survival"))
 
 
 def _quantile(p: Array, alpha: Array) -> Array:

@@ -121,11 +121,12 @@ def coordinate(alpha: Array) -> Coordinate:
 def alpha_weights(at: Coordinate) -> Array:
     """Return the powers of s, nonzero in alpha's panel only: (panels * terms, *alpha.shape)."""
     s = at.short + at.rest
-    powers = [jnp.ones_like(s)]
-    for _ in range(ALPHA_TERMS[str(s.dtype)] - 1):
-        powers.append(powers[-1] * s)
-    weights = jnp.where(at.inside[:, None] > 0, jnp.stack(powers)[None], 0)
-    return weights.reshape(len(PANEL_CENTRES) * len(powers), *s.shape)
+    terms, powers, factor = ALPHA_TERMS[str(s.dtype)], jnp.ones_like(s)[None], s
+    while len(powers) < terms:
+        powers = jnp.concatenate([powers, powers * factor[None]])
+        factor *= factor
+    weights = jnp.where(at.inside[:, None] > 0, powers[:terms][None], 0)
+    return weights.reshape(len(PANEL_CENTRES) * terms, *s.shape)
 
 
 def contract(name: str, weights: Array) -> Array:
@@ -148,10 +149,11 @@ def scales(at: Coordinate) -> Array:
         return jnp.tensordot(table, at.inside, axes=(0, 0), precision=lax.Precision.HIGHEST)
 
     high, low = chosen("log2_scales"), chosen("log2_scales_rest")
-    short, rest = high[-1], low[-1]
+    head, tail = (jnp.stack([part, part]) for part in (at.short, at.rest))
+    whole, short, rest = head + tail, high[-1], low[-1]
     for k in range(len(high) - 2, -1, -1):
-        exact = short * at.short[None] + high[k]
-        rest = short * at.rest[None] + rest * (at.short + at.rest)[None] + low[k]
+        exact = short * head + high[k]
+        rest = short * tail + rest * whole + low[k]
         short = shorten(exact, SCALES_BITS[dtype])
         rest += exact - short
     return exp2_sum(short, rest)

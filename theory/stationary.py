@@ -18,8 +18,12 @@ from jax import Array, lax
 from jax.scipy.special import gammaln
 
 from theory import stable
+from theory import stable_kernel as kernel
+from theory import stable_line as line
 from theory.elementary import log
-from theory.root import bracketed_root, implicit_root
+from theory.elementwise import batched
+from theory.root import bracketed_search, implicit_root
+from theory.stable_kernel import Law
 
 # Nodes outwards and inwards of each class: a third of an e-fold apart, where alpha is not small.
 _OUTER, _INNER = 48, 16
@@ -74,19 +78,33 @@ def _quadratic(slope: Array, centre: Array, offset: Array, square: Array, margin
     return Minimum(jnp.where(exists, beta, 0), exists)
 
 
-def scanned(margin: Array, negative: Array, positive: Array, ratio: Array, alpha: Array) -> Minimum:
+def scanned(
+    margin: Array, negative: Array, positive: Array, ratio: Array, label: Array, alpha: Array
+) -> tuple[Minimum, tuple[Array, Array]]:
     """Returns the minimum for symmetric stable noise, alpha in [0.1, 2] (theory document T17, T19).
 
     alpha = 1 and alpha = 2 take the closed forms by value; derivatives are implicit everywhere.
+    With it, for the comparison with always answering `label`, without derivatives, the logarithms
+    of the probabilities of `against_constant`.
     """
-    problem = lax.stop_gradient((margin, negative, positive, ratio, alpha))
-    found = _search(*problem)
-    for index, closed in ((1.0, cauchy(*problem[:4])), (2.0, _gaussian_of_index_two(*problem[:4]))):
-        found = Minimum(
-            *(jnp.where(alpha == index, c, f) for c, f in zip(closed, found, strict=True))
-        )
-    beta = implicit_root(log_slope, found.beta, margin, negative, positive, ratio, alpha)
-    return Minimum(jnp.where(found.exists, beta, 0), found.exists)
+    problem = lax.stop_gradient((margin, negative, positive, ratio, label, alpha))
+    beta, exists, *logs = _searched(*problem)
+    beta = implicit_root(log_slope, beta, margin, negative, positive, ratio, alpha)
+    return Minimum(jnp.where(exists, beta, 0), exists), (logs[0], logs[1])
+
+
+def against_constant(
+    beta: Array, label: Array, margin: Array, negative: Array, positive: Array
+) -> Array:
+    """Returns where the law's survival function is what a rule changes of a constant one, (2, ...).
+
+    First what the finite intercept gets wrong in the class that the constant rule answers, then
+    what it gets right in the other one.
+    """
+    on_positive, on_negative = (margin + beta) / positive, (margin - beta) / negative
+    silent = label < 0
+    wrong = jnp.where(silent, on_negative, on_positive)
+    return jnp.stack([wrong, -jnp.where(silent, on_positive, on_negative)])
 
 
 def _gaussian_of_index_two(
@@ -99,22 +117,19 @@ def log_slope(
     beta: Array, margin: Array, negative: Array, positive: Array, ratio: Array, alpha: Array
 ) -> Array:
     """Returns a number with the sign of the risk's slope in beta: see the module."""
-    gaining, losing = at_both(stable.logpdf, beta, margin, negative, positive, alpha)
+    gaining, losing = _at_both(lambda x: stable.logpdf(x, alpha), beta, margin, negative, positive)
     return jnp.log(ratio * positive / negative) + losing - gaining
 
 
-def _density_ratio(
-    beta: Array, margin: Array, negative: Array, positive: Array, alpha: Array
-) -> Array:
+def _density_ratio(law: Law, beta: Array, *classes: Array) -> Array:
     """Returns log f((t + beta) / s_+) - log f((t - beta) / s_-), fast; alpha < 2."""
-    gaining, losing = at_both(stable.pdf, beta, margin, negative, positive, alpha)
+    gaining, losing = _at_both(lambda x: line.density(law, x), beta, *classes)
     return log(gaining) - log(losing)
 
 
-def _ratio_slope(
-    beta: Array, margin: Array, negative: Array, positive: Array, alpha: Array
-) -> Array:
-    gaining, losing = at_both(stable.score, beta, margin, negative, positive, alpha)
+def _ratio_slope(law: Law, beta: Array, *classes: Array) -> Array:
+    gaining, losing = _at_both(lambda x: line.score(law, x), beta, *classes)
+    _, negative, positive = classes
     return gaining / positive + losing / negative
 
 
@@ -144,18 +159,17 @@ def _distances(count: int, reach: Array, unit: Array) -> Array:
     return unit[None] * jnp.sinh(steps * reach[None])
 
 
-def at_both(
-    function: Callable[[Array, Array], Array],
+def _at_both(
+    function: Callable[[Array], Array],
     beta: Array,
     margin: Array,
     negative: Array,
     positive: Array,
-    alpha: Array,
 ) -> tuple[Array, Array]:
-    """Returns a function of (x, alpha) at x = (t + beta) / s_+ and (t - beta) / s_-."""
+    """Returns a function at (t + beta) / s_+ and (t - beta) / s_-."""
     places = jnp.broadcast_arrays((margin + beta) / positive, (margin - beta) / negative)
     # A loop over the two is compiled once; one array of both would not become a vector loop.
-    first, second = lax.map(lambda x: function(x, alpha), jnp.stack(places))
+    first, second = lax.map(function, jnp.stack(places))
     return first, second
 
 
@@ -175,16 +189,15 @@ def extremum_bracket(index: Array, nodes: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def _with_extrema(nodes: Array, heights: Array, *law: Array) -> tuple[Array, Array]:
+def _with_extrema(law: Law, nodes: Array, heights: Array, *classes: Array) -> tuple[Array, Array]:
     """Returns nodes and heights after moving the highest and the lowest node to the extrema.
 
     Without that a pair of stationary points could hide between two nodes.
     """
     indices = [inner_index(best(heights, 0), nodes) for best in (jnp.argmax, jnp.argmin)]
     ends = zip(*(extremum_bracket(index, nodes) for index in indices), strict=True)
-    law = tuple(map(leading, law))
-    places = bracketed_root(_ratio_slope, *map(jnp.stack, ends), *law)
-    values = _density_ratio(places, *law)
+    places = bracketed_search(lambda x: _ratio_slope(law, x, *classes), *map(jnp.stack, ends))
+    values = _density_ratio(law, places, *classes)
     number = jnp.arange(len(nodes)).reshape(-1, *[1] * (nodes.ndim - 1))
     for index, place, value in zip(indices, places, values, strict=True):
         moved = number == index[None]
@@ -193,11 +206,10 @@ def _with_extrema(nodes: Array, heights: Array, *law: Array) -> tuple[Array, Arr
     return nodes, heights
 
 
-def _search(margin: Array, negative: Array, positive: Array, ratio: Array, alpha: Array) -> Minimum:
-    nodes = scan_nodes(margin, negative, positive, alpha)
-    law = margin, negative, positive, alpha
-    nodes, heights = _with_extrema(nodes, _density_ratio(nodes, *map(leading, law)), *law)
-    falling = heights > leading(jnp.log(ratio * positive / negative))
+def _candidates(law: Law, nodes: Array, log_odds: Array, *classes: Array) -> tuple[Array, Array]:
+    """Returns the first and the last local minimum, (2, ...), and whether there is one."""
+    nodes, heights = _with_extrema(law, nodes, _density_ratio(law, nodes, *classes), *classes)
+    falling = heights > log_odds
     turns = falling[:-1] & ~falling[1:]
     number = jnp.arange(len(turns), dtype=jnp.int32).reshape(-1, *[1] * (turns.ndim - 1))
     first = jnp.min(jnp.where(turns, number, len(turns)), 0)
@@ -209,21 +221,44 @@ def _search(margin: Array, negative: Array, positive: Array, ratio: Array, alpha
         jnp.where(exists[None], jnp.take_along_axis(nodes, index + side, 0, mode="clip"), 0)
         for side in (0, 1)
     )
-    problem = tuple(leading(a) for a in (*law[:3], ratio, alpha))
-    return Minimum(_lesser(bracketed_root(_fast_slope, low, high, *problem), *problem), exists)
+
+    def slope(beta: Array) -> Array:
+        return log_odds - _density_ratio(law, beta, *classes)
+
+    return bracketed_search(slope, low, high), exists
 
 
-def _fast_slope(
-    beta: Array, margin: Array, negative: Array, positive: Array, ratio: Array, alpha: Array
-) -> Array:
-    odds = log(ratio * positive / negative)
-    return odds - _density_ratio(beta, margin, negative, positive, alpha)
+def _search(
+    margin: Array, negative: Array, positive: Array, ratio: Array, label: Array, alpha: Array
+) -> tuple[Array, ...]:
+    """Returns the minimum's fields and both logarithms of `scanned`; the law is set up once."""
+    # A vmap leaves 0-d what it does not map.
+    rank = max(a.ndim for a in (margin, negative, positive, ratio, label, alpha))
+    margin, negative, positive, ratio, label = (
+        a.reshape((1,) * (rank - a.ndim) + a.shape)
+        for a in (margin, negative, positive, ratio, label)
+    )
+    law = kernel.law(leading(alpha), "density", "slope", "survival")
+    classes = tuple(map(leading, (margin, negative, positive)))
+    nodes = scan_nodes(margin, negative, positive, alpha)
+    log_odds = leading(log(ratio * positive / negative))
+    candidates, exists = _candidates(law, nodes, log_odds, *classes)
+    found = Minimum(_lesser(law, candidates, leading(ratio), *classes), exists)
+    problem = margin, negative, positive, ratio
+    for index, closed in ((1.0, cauchy(*problem)), (2.0, _gaussian_of_index_two(*problem))):
+        found = Minimum(
+            *(jnp.where(alpha == index, c, f) for c, f in zip(closed, found, strict=True))
+        )
+    places = against_constant(found.beta, label, *problem[:3])
+    logs = lax.map(lambda x: line.log_survival(law, x), places[:, None])[:, 0]
+    return tuple(jnp.broadcast_arrays(*found, *logs))
 
 
-def _lesser(
-    candidates: Array, margin: Array, negative: Array, positive: Array, ratio: Array, alpha: Array
-) -> Array:
+_searched = batched(_search)
+
+
+def _lesser(law: Law, candidates: Array, ratio: Array, *classes: Array) -> Array:
     """Returns whichever of the two candidates, (2, ...), has the smaller risk."""
-    miss, alarm = at_both(stable.sf, candidates, margin, negative, positive, alpha)
+    miss, alarm = _at_both(lambda x: line.survival(law, x), candidates, *classes)
     risk = miss + ratio * alarm
     return jnp.where(risk[1] < risk[0], candidates[1], candidates[0])
