@@ -97,6 +97,7 @@ def make(
 def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
     """Draws result files, each as its kind asks, once all of them have been read."""
     from figures import style
+    from nets import evaluation
     from sims import results
 
     style.use()
@@ -104,8 +105,9 @@ def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
     drawings = [_drawing(path, dataset) for path, dataset in zip(paths, loaded, strict=True)]
     results.require_writable(out)
     for path, dataset, draw in zip(paths, loaded, drawings, strict=True):
-        # Runs of networks all call their file alike; their folders differ.
-        name = f"{path.parent.name}-{path.stem}" if path.stem == "evaluation" else path.stem
+        # Runs of networks may all call their file alike; their folders differ.
+        of_run = dataset.attrs.get("kind") == evaluation.KIND
+        name = f"{path.parent.name}-{path.stem}" if of_run else path.stem
         print(_save(draw(dataset), name, out))
     return 0
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nets.data import DataSet
 
 Norm = Literal["linf", "l2", "l1"]
-EVALUATION = "evaluation.nc"
+EVALUATION = "evaluation"
 
 
 def train(
@@ -56,7 +56,7 @@ def train(
         theirs = runs.load(out).settings.get("training")
         same = theirs == experiment.identity(prepared)
         # Only an evaluation that was stopped is left to do.
-        if not same or not report or (out / EVALUATION).exists():
+        if not same or not report or (out / f"{EVALUATION}.nc").exists():
             raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
     else:
         runs.require_writable(out)
@@ -79,32 +79,34 @@ def evaluate(
     folder: tyro.conf.Positional[pathlib.Path],
     /,
     *,
-    norm: Norm = "linf",
-    radius: float = 8 / 255,
+    norm: Norm | None = None,
+    radius: float | None = None,
     protocol: str = "budget",
     samples: int | None = None,
     directory: pathlib.Path | None = None,
     level: float = 0.05,
-    seed: int = 0,
+    seed: int | None = None,
     block: int = 128,
+    name: str = EVALUATION,
 ) -> int:
     """Evaluate a run class by class, without attack and under a list of attacks.
 
-    Leaves RUN/evaluation.nc, which `python -m figures --data` draws and `compare` reads.
-    Exit status: 0 done; 2 bad input.
+    Leaves RUN/NAME.nc, which `python -m figures --data` draws and `compare` reads; a file of other
+    settings is refused, never overwritten. Exit status: 0 done; 2 bad input.
 
     Args:
         folder: of the run
-        norm: of the ball
-        radius: of the ball, pixels lie in [0, 1]
+        norm: of the ball; that of the training if not given
+        radius: of the ball, pixels lie in [0, 1]; that of the training if not given
         protocol: which attacks: quick (PGD), budget (Auto-PGD) or standard (then Square)
         samples: the first so many test samples; all if not given
         directory: where data sets are; the environment variable ROBUST_RISK_DATA if not given
         level: chance that any class interval of the evaluation misses
-        seed: of the attacks, in [0, 2^32)
+        seed: of the attacks, in [0, 2^32); that of the training if not given
         block: samples computed together
+        name: of the result file
     """
-    from nets import runs
+    from nets import evaluation, runs
     from nets.data import load
     from sims import results
     from theory.problem import InvalidInput
@@ -112,17 +114,28 @@ def evaluate(
     loaded = runs.load(folder)
     found = load(loaded.settings["data"], directory)
     _require_same_data(folder, loaded.settings, found)
-    if not 0 <= seed < 2**32:
-        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
     if samples is not None and not 1 <= samples <= len(found.test.labels):
         raise InvalidInput(f"samples = {samples}: must lie in [1, {len(found.test.labels)}]")
+    trained = {"norm": norm, "radius": radius, "seed": 0} | loaded.settings.get("training", {})
+    norm, radius = norm or trained["norm"], trained["radius"] if radius is None else radius
+    seed = trained["seed"] if seed is None else seed
+    if norm is None or radius is None:
+        raise InvalidInput(f"norm, radius: {folder} does not say what it was for; give both")
+    if not 0 <= seed < 2**32:
+        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
+    wanted = {
+        "norm": norm,
+        "radius": radius,
+        "protocol": protocol,
+        "seed": seed,
+        "block": block,
+        "split": f"first {samples or len(found.test.labels)} of the test set",
+    }
     results.require_writable(folder)
-    wanted = {"norm": norm, "radius": radius, "protocol": protocol, "seed": seed, "block": block}
+    evaluation.require_free(folder / f"{name}.nc", wanted)
     dataset = _evaluated(loaded, found, wanted, samples, level)
-    results.save(dataset, folder / EVALUATION)
-    from nets.evaluation import summary
-
-    print(f"{summary(dataset)}\n{folder / EVALUATION}")
+    results.save(dataset, folder / f"{name}.nc")
+    print(f"{evaluation.summary(dataset)}\n{folder / f'{name}.nc'}")
     return 0
 
 
@@ -159,7 +172,6 @@ def _evaluated(
         "model": loaded.settings["model"],
         "data": found.name,
         "fingerprint": found.fingerprint,
-        "split": f"first {len(labels)} of the test set",
     }
     return evaluation.make(outcomes, labels, found.class_names, level, attributes)
 
@@ -170,6 +182,7 @@ def compare(
     /,
     *,
     level: float = 0.05,
+    name: str = EVALUATION,
 ) -> int:
     """Compare two evaluated runs on the same samples: paired, exact, corrected over classes.
 
@@ -179,10 +192,11 @@ def compare(
         first: folder of the run to compare with
         second: folder of the run compared
         level: chance that any interval misses, and of the family of tests
+        name: of the result files of both
     """
     from nets import evaluation
 
-    one, two = (evaluation.load(folder / EVALUATION) for folder in (first, second))
+    one, two = (evaluation.load(folder / f"{name}.nc") for folder in (first, second))
     print(evaluation.comparison(one, two, level))
     return 0
 

@@ -104,6 +104,20 @@ def require_every_class(counts: ClassCounts, names: Sequence[str]) -> None:
         raise InvalidInput(f"labels: no sample of class {missing}; every class must be present")
 
 
+def require_free(path: pathlib.Path, wanted: Mapping[str, Any]) -> None:
+    """Raises InvalidInput if a file is there that is not an evaluation of the wanted settings."""
+    if not path.exists():
+        return
+    found = load(path)
+    for name, value in wanted.items():
+        if found.attrs.get(name) != value:
+            raise InvalidInput(
+                f"results = {path}: belongs to another evaluation ({name} = "
+                f"{found.attrs.get(name)}, this one has {value}); choose another --name or move "
+                "the file away"
+            )
+
+
 def load(path: pathlib.Path) -> xr.Dataset:
     """Returns the evaluation in a file.
 

@@ -13,6 +13,8 @@ from theory.problem import InvalidInput
 
 NATURAL = ("mnist-5k-natural", "model=logistic", "options={}")
 
+EVALUATION = f"{command.EVALUATION}.nc"
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
@@ -23,7 +25,7 @@ def folders(tmp_path_factory):
         words = (*NATURAL, "epochs=2", "batch=128", "schedule=cosine", f"seed={seed}")
         words = (*words, "radius=0.05", "samples=300")
         assert command.train(words, out=folder, report=False) == 0
-        assert not (folder / command.EVALUATION).exists()
+        assert not (folder / EVALUATION).exists()
         trained = (folder / runs.PARAMETERS).read_bytes()
         assert command.train(words, out=folder) == 0  # what is left to do: the evaluation
         assert (folder / runs.PARAMETERS).read_bytes() == trained
@@ -42,7 +44,7 @@ def call(capsys, monkeypatch, *words):
 
 def test_a_network_learns_and_its_classes_are_reported(folders, capsys, monkeypatch):
     status, out, _ = call(
-        capsys, monkeypatch, "evaluate", folders[0], "--radius", "0.05", "--samples", "300"
+        capsys, monkeypatch, "evaluate", folders[0], "--samples", "300", "--name", "evaluation"
     )
     assert status == 0
     assert "worst class" in out
@@ -115,11 +117,25 @@ def test_bad_words_are_refused_in_one_line(words, message, tmp_path, capsys, mon
 def test_bad_settings_of_an_evaluation_leave_the_last_one(
     words, message, folders, capsys, monkeypatch
 ):
-    before = (folders[1] / command.EVALUATION).read_bytes()
-    status, _, error = call(capsys, monkeypatch, "evaluate", folders[1], *words)
+    before = (folders[1] / EVALUATION).read_bytes()
+    status, _, error = call(capsys, monkeypatch, "evaluate", folders[1], *words, "--name", "other")
     assert status == 2
     assert message in error
-    assert (folders[1] / command.EVALUATION).read_bytes() == before
+    assert (folders[1] / EVALUATION).read_bytes() == before
+    assert not (folders[1] / "other.nc").exists()
+
+
+def test_an_evaluation_of_other_settings_is_never_overwritten(folders, capsys, monkeypatch):
+    before = (folders[1] / EVALUATION).read_bytes()
+    for words, message in (
+        (("--samples", "300", "--radius", "0.1"), "radius = 0.05, this one has 0.1"),
+        (("--samples", "200"), "split = first 300 of the test set"),
+    ):
+        status, _, error = call(capsys, monkeypatch, "evaluate", folders[1], *words)
+        assert status == 2
+        assert message in error
+        assert "--name" in error
+    assert (folders[1] / EVALUATION).read_bytes() == before
 
 
 def copied(folder, target):
