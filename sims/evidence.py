@@ -123,7 +123,7 @@ def _direction(bins: NDArray, claimed: Floats, slope: Floats) -> float:
     score = slope / claimed
     sizes = 0.9 * np.r_[_SIZES, -_SIZES] / np.max(np.abs(score))
     powers = np.log1p(sizes[:, None] * score) @ bins.astype(float)
-    return float(special.logsumexp(powers) - np.log(len(sizes)))
+    return float(np.logaddexp.reduce(powers) - np.log(len(sizes)))
 
 
 def _pooled(bins: NDArray, claimed: Floats) -> float:
@@ -134,7 +134,7 @@ def _pooled(bins: NDArray, claimed: Floats) -> float:
     """
     n = bins.astype(float)
     powers = _rising(_WIDTHS[:, None] * claimed, n).sum(-1) - _rising(_WIDTHS, n.sum())
-    return float(special.logsumexp(powers) - np.log(len(_WIDTHS)))
+    return float(np.logaddexp.reduce(powers) - np.log(len(_WIDTHS)))
 
 
 def _rising(weight: NDArray, n: ArrayLike) -> NDArray:

@@ -14,6 +14,7 @@ from sims import sweep as sweep_module
 from sims.estimate import BLOCK
 from sims.plan import Shard, make_plan, parse_grid
 from sims.sweep import sweep
+from theory import claim as claims
 from theory.claim import registered
 from theory.problem import InvalidInput
 
@@ -240,6 +241,8 @@ GLUE = {
 def test_a_sweep_of_any_kind_compiles_what_is_said_and_what_is_counted_once(name):
     """Squared risks are in test_tally."""
     jax.clear_caches()
+    # Another test may have asked for the same points in this process.
+    claims._remembered.cache_clear()
     compiled = []
 
     def listen(event, _, **details):
