@@ -20,6 +20,7 @@ from nets.attacks.ball import norm
 from nets.attacks.losses import misclassified
 from nets.blocks import Progress, over_blocks
 from nets.compiler import jit
+from nets.data import as_floats
 from nets.report import require_labels
 from theory.problem import InvalidInput, L1Ball, L2Ball, LinfBall, Threat
 
@@ -253,9 +254,8 @@ def _is_inside(threat: Threat, x_adv: jax.Array, x: jax.Array, bounds: Bounds) -
 
 def to_floats(images: jax.Array) -> jax.Array:
     """Returns images as floats in [0, 1]; floats stay as they are."""
-    if images.dtype == jnp.uint8:
-        return images.astype(jnp.float32) / 255
-    return images
+    floats: jax.Array = as_floats(images) if images.dtype == jnp.uint8 else images
+    return floats
 
 
 def _said(logits: jax.Array, labels: jax.Array, finite: jax.Array) -> jax.Array:

@@ -1,11 +1,9 @@
 """A run folder: what a network is, how it came about, and its parameters, without pickle."""
 
-import contextlib
 import json
-import os
 import pathlib
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +11,7 @@ import numpy as np
 from flax import linen, traverse_util
 
 from nets import models
-from sims.results import require_writable
+from sims.results import replace_whole, require_writable
 from theory.problem import InvalidInput
 
 SETTINGS, PARAMETERS, LOG = "run.json", "parameters.npz", "log.jsonl"
@@ -55,8 +53,10 @@ def save(folder: pathlib.Path, run: Run) -> None:
         with path.open("wb") as handle:
             np.savez(handle, allow_pickle=False, **arrays)
 
-    replace_whole(folder / PARAMETERS, write_arrays)
-    replace_whole(folder / SETTINGS, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    replace_whole(folder / PARAMETERS, write_arrays, "run")
+    replace_whole(
+        folder / SETTINGS, lambda path: path.write_text(text + "\n", encoding="utf-8"), "run"
+    )
 
 
 def write_log(folder: pathlib.Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -66,25 +66,7 @@ def write_log(folder: pathlib.Path, records: Sequence[Mapping[str, Any]]) -> Non
         InvalidInput: if it cannot be written; the old one is then untouched.
     """
     lines = "".join(json.dumps(record) + "\n" for record in records)
-    replace_whole(folder / LOG, lambda path: path.write_text(lines, encoding="utf-8"))
-
-
-def replace_whole(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
-    """Puts what `write` leaves at a temporary path in the place of `path`, all of it or nothing.
-
-    Raises:
-        InvalidInput: if it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise InvalidInput(f"run = {path}: cannot be written ({error.strerror})") from error
+    replace_whole(folder / LOG, lambda path: path.write_text(lines, encoding="utf-8"), "run")
 
 
 def load(folder: pathlib.Path) -> Run:

@@ -8,7 +8,8 @@ import contextlib
 import os
 import pathlib
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -168,19 +169,33 @@ def save(dataset: xr.Dataset, path: pathlib.Path) -> None:
     Raises:
         InvalidInput: if it cannot be written; what `path` held before is untouched.
     """
+    # Made in memory, as HDF5 crashes the process on a full disk.
+    replace_whole(path, lambda at: at.write_bytes(dataset.to_netcdf(engine="h5netcdf")))
+
+
+def replace_whole(
+    path: pathlib.Path, write: Callable[[pathlib.Path], Any], kind: str = "results"
+) -> None:
+    """Puts what `write` leaves at a temporary path in the place of `path`, all of it or nothing.
+
+    Args:
+        path: the file.
+        write: takes the temporary path, beside it.
+        kind: what a message calls the file.
+
+    Raises:
+        InvalidInput: if it cannot be written; what `path` held before is untouched.
+    """
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        # Made in memory, as HDF5 crashes the process on a full disk.
-        image = dataset.to_netcdf(engine="h5netcdf")
-        with open(temporary, "wb") as handle:
-            handle.write(image)
-            handle.flush()
+        write(temporary)
+        with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise InvalidInput(f"results = {path}: cannot be written ({error.strerror})") from error
+        raise InvalidInput(f"{kind} = {path}: cannot be written ({error.strerror})") from error
 
 
 def require_writable(folder: pathlib.Path, size: int = 0) -> None:

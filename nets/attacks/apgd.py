@@ -21,7 +21,7 @@ from nets.attacks.attack import (
 from nets.attacks.ball import named_norm, project
 from nets.attacks.losses import Loss, cross_entropy, misclassified, targeted_dlr
 from nets.attacks.sparse_ascent import ascend_sparsely
-from theory.problem import InvalidInput, L1Ball, LinfBall, LpBall, Threat
+from theory.problem import InvalidInput, L1Ball, LinfBall, Threat
 
 
 def apgd(
@@ -60,7 +60,7 @@ def apgd(
         croce2020autoattack; for l1 croce2021l1, with radii 3, 2 and 1 times the one given.
     """
     x, y = require_valid(x, y, threat, bounds)
-    threat = named_norm(threat) if isinstance(threat, LpBall) else threat
+    threat = named_norm(threat)
     _require_counts(threat, steps, restarts=restarts)
     keys = keys_of(key, x.shape[0])
 
@@ -104,7 +104,7 @@ def apgd_targeted(
         croce2020autoattack.
     """
     x, y = require_valid(x, y, threat, bounds)
-    threat = named_norm(threat) if isinstance(threat, LpBall) else threat
+    threat = named_norm(threat)
     logits = logits_fn(x)
     targets = _require_targets(targets, logits)
     _require_counts(threat, steps, restarts=restarts)

@@ -123,6 +123,11 @@ def is_cube(threat: Threat) -> bool:
     return isinstance(threat, LinfBall) or (isinstance(threat, LpBall) and np.isinf(threat.p))
 
 
+def is_l1(threat: Threat | None) -> bool:
+    """Returns whether the norm of the threat is l1, by whichever name."""
+    return isinstance(threat, L1Ball) or (isinstance(threat, LpBall) and threat.p == 1)
+
+
 def require_classes(logits: jax.Array, y: jax.Array, smallest: int = 2) -> None:
     """Raises InvalidInput unless logits are (B, K), K >= smallest, and labels are below K."""
     if logits.ndim != 2 or logits.shape[0] != y.shape[0] or logits.shape[1] < smallest:

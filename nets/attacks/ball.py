@@ -80,8 +80,10 @@ def _(
     return _project(named_norm(threat), delta, radius, low, high)
 
 
-def named_norm(threat: LpBall) -> Threat:
+def named_norm(threat: Threat) -> Threat:
     """Returns the L1Ball, L2Ball or LinfBall that this ball is; InvalidInput for other norms."""
+    if not isinstance(threat, LpBall):
+        return threat
     if threat.p == 1:
         return L1Ball(threat.radius)
     if threat.p == 2:

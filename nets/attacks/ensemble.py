@@ -14,13 +14,13 @@ import numpy as np
 from jax.tree_util import Partial
 
 from nets.attacks.apgd import apgd, rival
-from nets.attacks.attack import Attack, Bounds, Logits, require_classes, require_valid
+from nets.attacks.attack import Attack, Bounds, Logits, is_l1, require_classes, require_valid
 from nets.attacks.ball import named_norm
 from nets.attacks.gradient import pgd
 from nets.attacks.losses import Loss, cross_entropy, dlr, margin, targeted_dlr
 from nets.attacks.square import square
 from nets.evaluate import BLOCK, Method, Outcomes, evaluate
-from theory.problem import InvalidInput, L1Ball, LpBall, Threat, require_known
+from theory.problem import InvalidInput, Threat, require_known
 
 _FEWEST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
 # Runs of Auto-PGD on one loss, and target classes at most: l1 needs more of the first.
@@ -97,7 +97,7 @@ def method(
             f"attack = {name!r}: needs {_FEWEST_CLASSES[name]} classes, the network has {classes}; "
             f"the standard ensemble for {classes} is {', '.join(standard(classes, threat))}"
         )
-    sparse = _is_l1(threat)
+    sparse = is_l1(threat)
     turns = 1 if name == "square" else _STARTS[sparse]
     if name == "apgd-t":
         turns = min(_TARGETS[sparse], classes - 1) if targets is None else targets
@@ -118,12 +118,8 @@ def standard(classes: int, threat: Threat | None = None) -> tuple[str, ...]:
     >>> standard(2)
     ('apgd-ce', 'apgd-margin', 'square')
     """
-    extra = ("pgd-margin",) if _is_l1(threat) else ()
+    extra = ("pgd-margin",) if is_l1(threat) else ()
     return ("apgd-ce", *extra, "apgd-t" if classes >= 4 else "apgd-margin", "square")
-
-
-def _is_l1(threat: Threat | None) -> bool:
-    return isinstance(threat, L1Ball) or (isinstance(threat, LpBall) and threat.p == 1)
 
 
 def ensemble(
@@ -161,7 +157,7 @@ def ensemble(
         croce2020autoattack.
     """
     checked, labels = require_valid(x, y, threat, bounds)
-    threat = named_norm(threat) if isinstance(threat, LpBall) else threat
+    threat = named_norm(threat)
     logits = jax.eval_shape(logits_fn, checked)
     require_classes(logits, labels)
     classes = logits.shape[1]

@@ -12,6 +12,7 @@ from nets.attacks.attack import (
     Bounds,
     Logits,
     inside,
+    is_l1,
     keys_of,
     radius_of,
     require_classes,
@@ -20,7 +21,7 @@ from nets.attacks.attack import (
 )
 from nets.attacks.ball import project, random_start, steepest_ascent
 from nets.attacks.losses import Loss, cross_entropy, misclassified
-from theory.problem import POSITIVE, InvalidInput, L1Ball, LpBall, Threat, require_inside
+from theory.problem import POSITIVE, InvalidInput, Threat, require_inside
 
 Start = Callable[[Threat, jax.Array, jax.Array, Bounds], jax.Array]
 
@@ -63,7 +64,7 @@ def direction(
         tramer2019multiple and croce2021l1 for sparse steps (theirs are of equal size).
     """
     gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
-    if not _is_l1(threat):
+    if not is_l1(threat):
         return steepest_ascent(threat, gradient)
     flat, size = gradient.reshape(x.shape[0], -1), jnp.abs(gradient).reshape(x.shape[0], -1)
     held = jnp.where(gradient > 0, x >= bounds[1], x <= bounds[0]).reshape(flat.shape)
@@ -75,10 +76,6 @@ def direction(
     unit = kept / jnp.where(top[:, :1] > 0, top[:, :1], 1)
     length = jnp.sum(jnp.where(held, 0, jnp.abs(unit)), -1, keepdims=True)
     return (unit / jnp.maximum(length, 1)).reshape(x.shape)
-
-
-def _is_l1(threat: Threat) -> bool:
-    return isinstance(threat, L1Ball) or (isinstance(threat, LpBall) and threat.p == 1)
 
 
 class Move(NamedTuple):

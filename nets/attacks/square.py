@@ -27,7 +27,7 @@ from nets.attacks.attack import (
 from nets.attacks.ball import named_norm, project
 from nets.attacks.losses import margin, misclassified
 from nets.attacks.square_pattern import patterns, stripes, window_sizes
-from theory.problem import InvalidInput, L1Ball, L2Ball, LinfBall, LpBall, Threat
+from theory.problem import InvalidInput, L1Ball, L2Ball, LinfBall, Threat
 
 _TINY = 1e-12
 
@@ -79,7 +79,7 @@ def square(
         andriushchenko2020square; for l1 the authors' code (croce2021l1).
     """
     x, y = require_valid(x, y, threat, bounds)
-    threat = named_norm(threat) if isinstance(threat, LpBall) else threat
+    threat = named_norm(threat)
     _require_images(x, threat)
     _require_settings(queries, restarts, share)
     keys = keys_of(key, x.shape[0])
