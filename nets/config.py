@@ -27,9 +27,11 @@ class Config(NamedTuple):
         norm, radius: of the ball; a radius may be written "8/255".
         attack_steps, attack_step, batch_norm: of the attack in training, steps in units of the
             radius; 0, 0.0 and "" for what the objective's paper does.
+        radius_warm_up: epochs over which the radius in training rises from zero.
         fairness, fairness_options: a method of `nets.fairness.methods` and its options.
         mix: share of an image that is its own, the rest of another of its class; 1 for no mixup.
         crop, flip: pixels of padding for random crops, and whether to mirror at random.
+        start: folder of a run whose network training begins from; "" for random weights.
         epochs, batch, seed: passes over the training images, images in a step, of all randomness.
         rate, schedule, milestones, factor, peak, warm_up: see `nets.schedules`.
         momentum, nesterov, decay: of stochastic gradient descent; decay of kernels alone.
@@ -50,11 +52,13 @@ class Config(NamedTuple):
     attack_steps: int = 0
     attack_step: float = 0.0
     batch_norm: str = ""
+    radius_warm_up: int = 0
     fairness: str = "none"
     fairness_options: dict[str, Any] = {}  # noqa: RUF012
     mix: float = 1.0
     crop: int = 0
     flip: bool = False
+    start: str = ""
     epochs: int = 10
     batch: int = 128
     seed: int = 0

@@ -81,6 +81,7 @@ def prepare(config: Config, data: DataSet) -> Experiment:
         config.flip,
         config.mix,
         config.ema,
+        config.radius_warm_up * (len(training.labels) // config.batch),
     )
     made = loop.Plan(
         task,
@@ -94,7 +95,10 @@ def prepare(config: Config, data: DataSet) -> Experiment:
     )
     loop.require_plan(made)
     shape = typing.cast(tuple[int, int, int], training.images.shape[1:])
-    variables = models.initialise(jax.random.key(config.seed), module, shape)
+    if config.start:
+        variables = _started(config, data)
+    else:
+        variables = models.initialise(jax.random.key(config.seed), module, shape)
     return Experiment(config, data, module, made, loop.begin(made, variables))
 
 
@@ -103,6 +107,8 @@ def identity(experiment: Experiment) -> dict[str, Any]:
     settings = as_settings(experiment.config)
     return {
         **{name: value for name, value in settings.items() if name not in EVALUATION},
+        # What a training begins from counts, not where it lies.
+        "start": settings["start"] and runs.checksum(experiment.fresh.chosen),
         "fingerprint": experiment.data.fingerprint,
         "versions": versions(),
         "backend": jax.default_backend(),
@@ -139,7 +145,7 @@ def run(
     # A kill between the last checkpoint and its log leaves a log without that epoch.
     runs.write_log(folder, progress.records)
     kept, variables = _selected(experiment.config, progress)
-    found = _description(experiment) | {"training": settings, "epoch": kept}
+    found = description(experiment) | {"epoch": kept}
     runs.save(folder, runs.Run(found, experiment.module, variables))
     checkpoint.remove(folder)
     seconds = time.perf_counter() - began
@@ -159,8 +165,8 @@ def _selected(config: Config, progress: loop.Progress) -> tuple[int, Any]:
     return last, train.released(progress.state)
 
 
-def _description(experiment: Experiment) -> dict[str, Any]:
-    """Returns what `nets.runs.load` needs to know of the network and its data."""
+def description(experiment: Experiment) -> dict[str, Any]:
+    """Returns what `nets.runs.load` needs to know of network and data, and all the settings."""
     config, data = experiment.config, experiment.data
     return {
         "model": config.model,
@@ -169,7 +175,41 @@ def _description(experiment: Experiment) -> dict[str, Any]:
         "class_names": list(data.class_names),
         "data": data.name,
         "fingerprint": data.fingerprint,
+        "training": identity(experiment),
     }
+
+
+def _started(config: Config, data: DataSet) -> Any:
+    """Returns the variables of the run to begin from, once it is of this network and these data."""
+    try:
+        found = runs.load(pathlib.Path(config.start))
+    except InvalidInput as error:
+        raise InvalidInput(f"start = {config.start}: {error}") from error
+    ours = {
+        "model": config.model,
+        "options": config.options,
+        "class_names": list(data.class_names),
+        "image_shape": list(data.train.images.shape[1:]),
+    }
+    for name, value in ours.items():
+        if found.settings[name] != value:
+            raise InvalidInput(
+                f"start = {config.start}: of another {name}, {found.settings[name]}; this training "
+                f"has {value}"
+            )
+    theirs = found.settings.get("training", {})
+    split = {"held_out": 0, "seed": config.seed} | theirs
+    same_images = found.settings["fingerprint"] == data.fingerprint
+    if (
+        same_images
+        and config.held_out
+        and (split["held_out"] < config.held_out or split["seed"] != config.seed)
+    ):
+        raise InvalidInput(
+            f"held_out = {config.held_out}: {config.start} was trained on some of these images "
+            f"(held_out = {split['held_out']}, seed = {split['seed']})"
+        )
+    return found.variables
 
 
 def _rates(config: Config, count: int) -> schedules.Rates:
@@ -205,6 +245,8 @@ def _objective(config: Config, threat: Threat) -> tuple[Objective, Inner | None]
         require_known("batch_norm", config.batch_norm, typing.get_args(BatchNorm))
         wanted["batch_norm"] = config.batch_norm
     if recipe.inner is None:
+        if config.radius_warm_up:
+            wanted["radius_warm_up"] = config.radius_warm_up
         if wanted:
             raise InvalidInput(f"objective = {config.objective}: has no attack to give {wanted}")
         return objective, None
@@ -218,6 +260,11 @@ def _require_numbers(config: Config) -> None:
     require_known("protocol", config.protocol, protocols.PROTOCOLS)
     if not 0 <= config.seed < 2**32:
         raise InvalidInput(f"seed = {config.seed}: must lie in [0, 2^32)")
+    if not 0 <= config.radius_warm_up <= config.epochs:
+        raise InvalidInput(
+            f"radius_warm_up = {config.radius_warm_up}: must lie from 0 to the {config.epochs} "
+            "epochs"
+        )
     for name in ("held_out", "crop", "samples", "attack_steps"):
         if getattr(config, name) < 0:
             raise InvalidInput(f"{name} = {getattr(config, name)}: must be at least 0")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
+import jax.numpy as jnp
 from flax import linen
 
 from nets.attacks.attack import Bounds, keys_of
@@ -125,6 +126,18 @@ def _inner(threat: Threat, steps: int, step: float, start: Start, batch_norm: Ba
     if not step > 0:
         raise InvalidInput(f"step = {step:g}: must be > 0, in units of the radius")
     return Inner((Move(threat, step),), steps, start, batch_norm)
+
+
+def shrunk(inner: Inner, share: jax.Array) -> Inner:
+    """Returns the attack with every radius times `share`, (); steps keep their ratio to it."""
+
+    def smaller(move: Move) -> Move:
+        radius = jnp.asarray(move.threat.radius)
+        return move._replace(
+            threat=move.threat._replace(radius=radius * share.astype(radius.dtype))
+        )
+
+    return inner._replace(moves=tuple(smaller(move) for move in inner.moves))
 
 
 def perturb(

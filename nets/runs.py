@@ -1,5 +1,6 @@
 """A run folder: what a network is, how it came about, and its parameters, without pickle."""
 
+import hashlib
 import json
 import pathlib
 import zipfile
@@ -91,6 +92,16 @@ def load(folder: pathlib.Path) -> Run:
                 f"{settings['model']} has {ours}"
             )
     return Run(settings, module, traverse_util.unflatten_dict(arrays, sep="/"))
+
+
+def checksum(variables: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of variables: of names, types, shapes and bytes of all arrays."""
+    found = hashlib.sha256()
+    for name, value in sorted(traverse_util.flatten_dict(variables, sep="/").items()):
+        array = np.asarray(value)
+        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def _settings(folder: pathlib.Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from nets.fairness import method as fairness
 from nets.fairness.method import Method
 from nets.fairness.methods import none
 from nets.fairness.statistics import Statistics, Sums, accuracy, add, no_samples, similarity
-from nets.inner import Apply, Inner
+from nets.inner import Apply, Inner, shrunk
 from nets.objectives import Objective, natural
 from nets.schedules import Rates
 from theory.problem import InvalidInput
@@ -42,6 +42,7 @@ class Task(NamedTuple):
         pad, flip: see `nets.augment`.
         mix: share of an image that is its own, the rest of another of its class; 1 for none.
         ema: decay of the average of the variables, in [0, 1); 0 for no average.
+        rise: steps over which the radius of the attack rises from zero; 0 for none.
     """
 
     apply: Apply
@@ -54,6 +55,7 @@ class Task(NamedTuple):
     flip: bool = False
     mix: float = 1.0
     ema: float = 0.0
+    rise: int = 0
 
 
 class State(NamedTuple):
@@ -164,6 +166,8 @@ def _move(
 ) -> tuple[State, jax.Array]:
     """Returns the state after a step on x and y, and the loss before it."""
     inner = task.inner and fairness.inner(task.method, state.fairness, task.inner, y)
+    if inner and task.rise:
+        inner = shrunk(inner, jnp.minimum(1, (state.steps + 1).astype(jnp.float32) / task.rise))
     method = {
         "weigh": fairness.weigh(task.method, state.fairness),
         "label_loss": fairness.label_loss(task.method, state.fairness),

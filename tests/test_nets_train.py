@@ -229,7 +229,8 @@ def test_radii_without_an_attack_are_refused(linear):
         loop.require_plan(plan)
 
 
-def test_each_sample_is_attacked_with_the_radius_of_its_class(linear):
+@pytest.mark.parametrize("rise", [0, 3])
+def test_each_sample_is_attacked_with_the_radius_of_its_class_and_step(linear, rise):
     module, variables = linear
     images = some_images()
     factors = jnp.asarray([0.0, 1.0, 2.0], jnp.float32)
@@ -244,14 +245,17 @@ def test_each_sample_is_attacked_with_the_radius_of_its_class(linear):
     method = Method("radii", lambda counts: (), radii=lambda state: factors)
     rates = schedules.build("constant", 0.1, 1, 2)
     inner = pgd_inner(LinfBall(0.1), steps=8, step=0.5)
-    task = train.Task(apply_of(module), train.sgd(rates), objective, inner, method)
+    task = train.Task(apply_of(module), train.sgd(rates), objective, inner, method, rise=rise)
     state = train.start(task, variables, images.labels, CLASSES)
     data = jnp.asarray(images.images), jnp.asarray(images.labels)
-    train.run_epoch(train.make_step(task), state, data, 0, 1, BATCH)
-    jax.effects_barrier()
-    assert len(reach) == 2
-    for far, labels in reach:
-        np.testing.assert_allclose(far, 0.1 * np.asarray(factors)[np.asarray(labels)], atol=1e-6)
+    step = train.make_step(task)
+    for epoch in (1, 2):
+        state, _ = train.run_epoch(step, state, data, 0, epoch, BATCH)
+        jax.effects_barrier()
+    shares = [1 / 3, 2 / 3, 1, 1] if rise else [1] * 4
+    for (far, labels), share in zip(reach, shares, strict=True):
+        wanted = 0.1 * share * np.asarray(factors)[np.asarray(labels)]
+        np.testing.assert_allclose(far, wanted, atol=1e-6)
 
 
 def test_crops_and_flips_are_those_of_numpy():

@@ -1,10 +1,13 @@
 """Settings from files and words: every one is checked before anything runs."""
 
 import re
+import shutil
 
+import jax
+import numpy as np
 import pytest
 
-from nets import config, experiment
+from nets import config, experiment, runs
 from nets.attacks.gradient import near_input
 from nets.data import load
 from theory.problem import InvalidInput
@@ -112,6 +115,9 @@ def test_bad_files_are_refused(text, message, tmp_path):
         ("drop=0", "drop = 0"),
         ("protocol=quik", "quick"),
         ("samples=-1", "samples = -1"),
+        ("radius_warm_up=-1", "radius_warm_up = -1"),
+        ("radius_warm_up=9", "from 0 to the 8 epochs"),
+        ("start=nowhere", "start = nowhere"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_runs(words, message, digits):
@@ -132,3 +138,42 @@ def test_settings_become_a_plan(digits):
     identity = experiment.identity(experiment.prepare(found, digits))
     assert identity["fingerprint"] == digits.fingerprint
     assert not {"protocol", "samples"} & set(identity)
+
+
+@pytest.fixture(scope="module")
+def trained(digits, tmp_path_factory):
+    """A run of logistic regression, not trained, as `start` finds it, and the words for it."""
+    words = ["model=logistic", "options={}", "seed=3"]
+    found = experiment.prepare(config.read(words)[1], digits)
+    variables = jax.tree.map(lambda leaf: leaf + 1, found.fresh.chosen)
+    folder = tmp_path_factory.mktemp("start") / "run"
+    runs.save(folder, runs.Run(experiment.description(found), found.module, variables))
+    return folder, words, variables
+
+
+def test_training_begins_from_a_run_wherever_it_lies(digits, trained, tmp_path):
+    folder, words, variables = trained
+    elsewhere = shutil.copytree(folder, tmp_path / "elsewhere")
+    found = [
+        experiment.prepare(config.read([*words, f"start={path}"])[1], digits)
+        for path in (folder, elsewhere)
+    ]
+    for one in found:
+        jax.tree.map(np.testing.assert_array_equal, one.fresh.state.variables, variables)
+    one, two = (experiment.identity(one) for one in found)
+    assert one == two
+    assert one != experiment.identity(experiment.prepare(config.read(words)[1], digits))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=mlp", "options={}"], "start = .*: of another model, logistic"),
+        (["seed=4"], "held_out = 25: .* was trained on some of these images"),
+        (["held_out=26"], r"held_out = 26: .*\(held_out = 25, seed = 3\)"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(digits, trained, words, message):
+    folder, common, _ = trained
+    with pytest.raises(InvalidInput, match=message):
+        experiment.prepare(config.read([*common, f"start={folder}", *words])[1], digits)
