@@ -106,13 +106,16 @@ def evaluate(
         block: samples computed together
         name: of the result file
     """
-    from nets import evaluation, runs
+    from nets import chosen, evaluation, runs
     from nets.data import load
     from sims import results
     from theory.problem import InvalidInput
 
     loaded = runs.load(folder)
-    found = load(loaded.settings["data"], directory)
+    # As in training: the same classes, numbered alike.
+    found = chosen.of_classes(
+        load(loaded.settings["data"], directory), loaded.settings.get("classes", ())
+    )
     _require_same_data(folder, loaded.settings, found)
     if samples is not None and not 1 <= samples <= len(found.test.labels):
         raise InvalidInput(f"samples = {samples}: must lie in [1, {len(found.test.labels)}]")

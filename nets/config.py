@@ -21,7 +21,11 @@ class Config(NamedTuple):
     Args:
         model, options: a network of `nets.models` and its options.
         data: a data set of `nets.data`.
+        classes: the only ones to train and to test on, by name or number; none for all.
         held_out: training images of each class that are held out to select and to steer.
+        training_samples: of the rest, those of each class to train on; 0 for all.
+        imbalance, profile: of a long tail of training images, the first class the most frequent,
+            see `nets.chosen.training_part`; 1 for none.
         objective: "natural", "pgd", "fgsm-rs", "trades" or "mart".
         beta: weight of the divergence of "trades" and "mart".
         norm, radius: of the ball; a radius may be written "8/255".
@@ -44,7 +48,11 @@ class Config(NamedTuple):
     model: str = "small-cnn"
     options: dict[str, Any] = {}  # noqa: RUF012
     data: str = "mnist-5k"
+    classes: tuple[int | str, ...] = ()
     held_out: int = 0
+    training_samples: int = 0
+    imbalance: float = 1.0
+    profile: str = "exponential"
     objective: str = "pgd"
     beta: float = 6.0
     norm: str = "linf"
@@ -79,6 +87,8 @@ class Config(NamedTuple):
 
 
 KINDS = typing.get_type_hints(Config)
+# What the entries of a list may be.
+LISTS: dict[str, tuple[type, ...]] = {"milestones": (int,), "classes": (int, str)}
 
 
 def names() -> list[str]:
@@ -166,13 +176,14 @@ def _typed(key: str, value: Any) -> Any:
         value = _ratio(value)
     if kind is float and type(value) is int:
         value = float(value)
-    if key == "milestones" and isinstance(value, list | tuple):
+    if key in LISTS and isinstance(value, list | tuple):
         value = tuple(value)
-        good = all(type(entry) is int for entry in value)
+        good = all(type(entry) in LISTS[key] for entry in value)
     else:
         good = type(value) is (dict if _is_table(key) else kind)
     if not good:
-        word = getattr(kind, "__name__", str(kind))
+        entries = " or ".join(entry.__name__ for entry in LISTS.get(key, ()))
+        word = f"list of {entries}" if entries else getattr(kind, "__name__", str(kind))
         raise InvalidInput(f"{key} = {value!r}: must be of type {word}")
     return value
 
@@ -186,4 +197,4 @@ def _ratio(text: str) -> Any:
 
 def as_settings(config: Config) -> Mapping[str, Any]:
     """Returns the settings as JSON holds them."""
-    return {**config._asdict(), "milestones": list(config.milestones)}
+    return {**config._asdict(), **{key: list(getattr(config, key)) for key in LISTS}}

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from nets import checkpoint, loop, models, protocols, runs, schedules, train
+from nets import checkpoint, chosen, loop, models, protocols, runs, schedules, train
 from nets.config import Config, as_settings
+from nets.data import fingerprint
 from nets.fairness import methods
 from nets.inner import BatchNorm, Inner, apply_of
 from nets.monitor import make_monitor
@@ -54,12 +55,13 @@ def prepare(config: Config, data: DataSet) -> Experiment:
 
     Args:
         config: the settings.
-        data: the set that they name.
+        data: the set that they name, whole.
 
     Raises:
         InvalidInput: for a setting that is unknown or out of range, or data that do not allow it.
     """
     _require_numbers(config)
+    data = chosen.of_classes(data, config.classes)
     module = models.build(config.model, len(data.class_names), **config.options)
     threat = protocols.threat_of(config.norm, config.radius)
     method = methods.build(config.fairness, **config.fairness_options)
@@ -67,6 +69,14 @@ def prepare(config: Config, data: DataSet) -> Experiment:
     training, held = data.train, None
     if config.held_out:
         training, held = hold_out(data.train, config.held_out, config.seed)
+    training = chosen.training_part(
+        training,
+        data.class_names,
+        config.training_samples,
+        config.imbalance,
+        config.profile,
+        config.seed,
+    )
     apply = apply_of(module)
     task = train.Task(
         apply,
@@ -174,7 +184,9 @@ def description(experiment: Experiment) -> dict[str, Any]:
         "image_shape": list(data.train.images.shape[1:]),
         "class_names": list(data.class_names),
         "data": data.name,
+        "classes": list(config.classes),
         "fingerprint": data.fingerprint,
+        "training_fingerprint": fingerprint(experiment.plan.parts.training),
         "training": identity(experiment),
     }
 
