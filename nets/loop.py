@@ -89,6 +89,11 @@ def require_plan(plan: Plan) -> None:
         raise InvalidInput(
             f"fairness = {method.name}: changes the radius of an attack, and the objective has none"
         )
+    if method.average is not None and plan.task.ema:
+        raise InvalidInput(
+            f"ema = {plan.task.ema:g}: {method.name} with average_gate keeps an average of "
+            "its own; choose one of the two"
+        )
     require_data(method, labels, None if held is None else held.labels, plan.class_names)
 
 
@@ -150,6 +155,7 @@ def best(progress: Progress) -> int:
 def _after(plan: Plan, progress: Progress, state: State, loss: float) -> Progress:
     """Returns the progress with one more epoch: measured, learned from, recorded."""
     epoch = len(progress.records) + 1
+    state, entry = _averaged(plan, state)
     shown = train.released(state)
     probe = standing(plan.monitor, shown, plan.parts.probe, collapse.STEPS)
     held = _held_out(plan, shown)
@@ -167,7 +173,8 @@ def _after(plan: Plan, progress: Progress, state: State, loss: float) -> Progres
         "held_out": held and {name: value.tolist() for name, value in held._asdict().items()},
         "score": int(score),
         "collapsed": collapse.collapsed(robust, size, plan.drop),
-    } | _classes(plan.task, state)
+    }
+    record |= _classes(plan.task, state) | entry
     better = not progress.records or record["score"] > max(r["score"] for r in progress.records)
     return Progress(state, shown if better else progress.chosen, (*progress.records, record))
 
@@ -181,6 +188,17 @@ def _classes(task: Task, state: State) -> dict[str, Any]:
     if task.method.radii is None:
         return {}
     return {"radii": np.asarray(task.method.radii(state.fairness)).tolist()}
+
+
+def _averaged(plan: Plan, state: State) -> tuple[State, dict[str, Any]]:
+    """Returns the state after the method's average, if it keeps one, and what the record says."""
+    held = plan.parts.held_out
+    if plan.task.method.average is None or held is None:
+        return state, {}
+    found = standing(plan.monitor, state.variables, held, HELD_OUT_STEPS)
+    worst = float(np.min(found.robust / found.samples))
+    state = train.averaged(plan.task, state, worst)
+    return state, {"average": {"worst": worst, "begun": bool(state.average.begun)}}
 
 
 def _held_out(plan: Plan, variables: Any) -> Standing | None:
@@ -199,7 +217,7 @@ def _learned(plan: Plan, state: State, epoch: int, seen: Standing | None = None)
     held, needs = plan.parts.held_out, plan.task.method.needs
     if held is None or not set(needs) & set(HELD_OUT):
         return train.learned(plan.task, state, Statistics())
-    if seen is None or plan.task.ema:
+    if seen is None or train.averages(plan.task):
         seen = standing(plan.monitor, state.variables, held, HELD_OUT_STEPS)
     with_losses = "held_out_losses" in needs
     found = held_out(plan.monitor, state.variables, held, seen, with_losses)

@@ -18,7 +18,7 @@ from nets.augment import augment
 from nets.compiler import jit
 from nets.evaluate import to_floats
 from nets.fairness import method as fairness
-from nets.fairness.method import Method
+from nets.fairness.method import Average, Method, start_average
 from nets.fairness.methods import none
 from nets.fairness.statistics import Statistics, Sums, accuracy, add, no_samples, similarity
 from nets.inner import Apply, Inner, shrunk
@@ -64,7 +64,7 @@ class State(NamedTuple):
     Args:
         variables: parameters and running statistics.
         optimiser: momentum and the number of steps.
-        average: of the variables; () where nothing is averaged.
+        average: of the variables, or the method's `Average`; () where nothing is averaged.
         fairness: state of the fairness method.
         sums: of the training points of this epoch, class by class.
         steps: taken so far, ().
@@ -110,7 +110,7 @@ def start(task: Task, variables: Any, labels: np.ndarray, classes: int) -> State
     return State(
         variables,
         task.optimiser.init(variables["params"]),
-        variables if task.ema else (),
+        _begun(task, variables),
         task.method.start(counts),
         no_samples(classes),
         jnp.zeros((), jnp.int32),
@@ -119,7 +119,30 @@ def start(task: Task, variables: Any, labels: np.ndarray, classes: int) -> State
 
 def released(state: State) -> Any:
     """Returns the variables that are evaluated and kept: the average where there is one."""
+    if isinstance(state.average, Average):
+        return state.average.variables
     return state.average or state.variables
+
+
+def averages(task: Task) -> bool:
+    """Returns whether what is evaluated is an average, not the network in training."""
+    return bool(task.ema) or task.method.average is not None
+
+
+def averaged(task: Task, state: State, worst: float) -> State:
+    """Returns the state after the method's average has been shown the network of an epoch.
+
+    Until one is good enough to enter it, the average is the network in training.
+
+    Args:
+        task: with a method that keeps an average.
+        state: after an epoch.
+        worst: least robust accuracy of a class on held-out images, of the network in training.
+    """
+    if task.method.average is None:
+        raise InvalidInput(f"fairness = {task.method.name}: keeps no average")
+    held = state.average if bool(state.average.begun) else start_average(state.variables)
+    return state._replace(average=task.method.average(held, state.variables, worst))
 
 
 def order(seed: int, epoch: int, count: int) -> np.ndarray:
@@ -193,10 +216,19 @@ def _move(
     return moved, loss
 
 
+def _begun(task: Task, variables: Any) -> Any:
+    if task.method.average is not None:
+        return start_average(variables)
+    return variables if task.ema else ()
+
+
 def _averaged(decay: float, state: State, variables: Any) -> Any:
-    """Returns the moving average, faster at first: of decay (1 + t) / (10 + t), as in DM's code."""
+    """Returns the moving average, faster at first: of decay (1 + t) / (10 + t), as in DM's code.
+
+    Without a decay what is held stays: a method's average moves between epochs.
+    """
     if not decay:
-        return ()
+        return state.average
     taken = state.steps.astype(jnp.float32)
     kept = jnp.minimum(decay, (1 + taken) / (10 + taken))
     return jax.tree.map(

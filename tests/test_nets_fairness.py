@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize
 
 from nets.fairness import cfa, dafa, faal, frl, methods, statistics, wat
-from nets.fairness.method import updated, weigh
+from nets.fairness.method import start_average, updated, weigh
 from nets.fairness.statistics import Statistics
 
 CLASSES, BATCH = 5, 40
@@ -179,7 +179,7 @@ def test_v11_cfa_calibrates_from_the_tenth_epoch_and_averages_the_fair():
 
 
 def test_the_fairness_gated_average_takes_the_first_good_network_whole():
-    held = cfa.start_average({"w": jnp.asarray([9.0])})
+    held = start_average({"w": jnp.asarray([9.0])})
     call = jax.jit(functools.partial(cfa.average, threshold=0.2, decay=0.88))
     expected, begun = 9.0, False
     for value, worst in ((1.0, 0.1), (2.0, 0.2), (3.0, 0.19), (4.0, 0.5), (5.0, np.nan)):

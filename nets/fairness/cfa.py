@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nets.fairness.method import Method
+from nets.compiler import jit
+from nets.fairness.method import Average, Method
 from nets.fairness.statistics import Statistics
 from nets.objectives import Terms
 from theory.problem import NON_NEGATIVE, UNIT_INTERVAL, InvalidInput, require_inside
@@ -23,23 +24,29 @@ class State(NamedTuple):
     begun: jax.Array
 
 
-class Average(NamedTuple):
-    """The fairness-gated average: variables, and whether any network has entered it yet, ()."""
-
-    variables: Any
-    begun: jax.Array
-
-
-def cfa(begin: int = 10, base: float = 0.5, regularisation_base: float = 0.5) -> Method:
+def cfa(
+    begin: int = 10,
+    base: float = 0.5,
+    regularisation_base: float = 0.5,
+    average_gate: float = 0.0,
+    average_decay: float = 0.88,
+) -> Method:
     """Returns CFA: radii (base + a_c) eps and losses (1 - s_c) CE + s_c KL, a_c the accuracy.
 
     Hard classes get smaller radii. Steps keep the length that they have without class radii. For
     PGD-AT, which has no divergence, only the radii act. TRADES without CFA's calibration is
     divided by 1 + beta, as in the code, so that nothing jumps when the calibration begins.
 
+    The published method also keeps an average of the networks after those epochs whose worst class
+    is good enough on held-out images, at a gate of .2 for CIFAR-10 (.24 in its code). Here that is
+    asked for, because a gate fits one data set and it takes held-out images.
+
     Args:
         begin: epochs, >= 1, before the accuracies count.
         base, regularisation_base: lambda_1 and lambda_2, >= 0.
+        average_gate: robust accuracy, in [0, 1], that the worst class of a network must have to
+            enter the average, which is then what training is for; 0 for no average.
+        average_decay: share of the old average, in [0, 1].
 
     Raises:
         InvalidInput: for a number out of range.
@@ -51,6 +58,9 @@ def cfa(begin: int = 10, base: float = 0.5, regularisation_base: float = 0.5) ->
         raise InvalidInput(f"begin = {begin}: must be at least 1 epoch")
     for name, value in (("base", base), ("regularisation_base", regularisation_base)):
         require_inside(name, value, NON_NEGATIVE, "what is added to every accuracy")
+    require_inside("average_gate", average_gate, UNIT_INTERVAL, "the accuracy of the worst class")
+    require_inside("average_decay", average_decay, UNIT_INTERVAL, "the share of the old average")
+    gated = jit(partial(average, threshold=average_gate, decay=average_decay))
     return Method(
         "cfa",
         start,
@@ -60,6 +70,7 @@ def cfa(begin: int = 10, base: float = 0.5, regularisation_base: float = 0.5) ->
         weights=partial(weights, regularisation_base=regularisation_base),
         radii=partial(class_radii, base=base),
         steps="plain",
+        average=gated if average_gate else None,
     )
 
 
@@ -104,11 +115,6 @@ def weights(
     return Terms(1 - share, share)
 
 
-def start_average(variables: Any) -> Average:
-    """Returns the average before any network was good enough: the variables, not counted."""
-    return Average(variables, jnp.asarray(False))
-
-
 def average(
     held: Average,
     current: Any,
@@ -118,10 +124,11 @@ def average(
 ) -> Average:
     """Returns the average with the current network in it, if its worst class is good enough.
 
-    The first network that is good enough takes the place of what was there.
+    The first network that is good enough takes the place of what was there. Running statistics of
+    batch normalisation are averaged like parameters, as in the code.
 
     Args:
-        held: from `start_average`, or the last average.
+        held: from `nets.fairness.method.start_average`, or the last average.
         current: variables, a pytree of the same structure.
         worst_accuracy: least robust accuracy of a class on held-out images, of the current ones.
         threshold: below which the average stays as it is: .2 and .24 in the code.

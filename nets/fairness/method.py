@@ -42,6 +42,18 @@ def plain_loss(state: State, logits: jax.Array, y: jax.Array) -> jax.Array:
     return cross_entropy(logits, y)
 
 
+class Average(NamedTuple):
+    """A fairness-gated average: variables, and whether any network has entered it yet, ()."""
+
+    variables: Any
+    begun: jax.Array
+
+
+def start_average(variables: Any) -> Average:
+    """Returns the average before any network was good enough: the variables, not counted."""
+    return Average(variables, jnp.asarray(False))
+
+
 class Method(NamedTuple):
     """A fairness method: pure functions of a state, which is a pytree of arrays.
 
@@ -57,6 +69,8 @@ class Method(NamedTuple):
         steps: how long the steps of the attack are where radii differ, see `scaled`.
         label_loss: what takes the place of the cross entropy, from state, logits and labels.
         every_class: whether the training images must hold samples of every class.
+        average: the next `Average` of variables from the last one, those after an epoch and their
+            least robust accuracy of a class on held-out images; None for no such average.
     """
 
     name: str
@@ -69,6 +83,7 @@ class Method(NamedTuple):
     steps: Steps = "own"
     label_loss: Callable[[State, jax.Array, jax.Array], jax.Array] = plain_loss
     every_class: bool = True
+    average: Callable[[Average, Any, Any], Average] | None = None
 
 
 def weigh(method: Method, state: State) -> Weigh:
@@ -150,6 +165,8 @@ def require_data(
     if method.every_class:
         _require_classes(f"training images: {method.name}", training, names)
     wanted = [name for name in method.needs if name in HELD_OUT]
+    if method.average is not None:
+        wanted.append("robust_errors")
     if not wanted:
         return
     if held_out is None or not len(held_out):
