@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from nets import checkpoint, chosen, loop, models, protocols, runs, schedules, train
+from nets import checkpoint, chosen, lock, loop, models, protocols, runs, schedules, train
 from nets.config import Config, as_settings
 from nets.data import fingerprint
 from nets.fairness import methods
@@ -139,9 +139,18 @@ def run(
         share: called with the share done.
 
     Raises:
-        InvalidInput: for a checkpoint of another training, a file that cannot be written, or a loss
-            that is no longer finite.
+        InvalidInput: for a folder that another process trains into or that holds a run, a
+            checkpoint of another training, a file that cannot be written, or a loss that is no
+            longer finite.
     """
+    with lock.held(folder):
+        # Another process may have finished it since it was looked at.
+        if (folder / runs.SETTINGS).exists():
+            raise InvalidInput(f"out = {folder}: holds a run already; choose another folder")
+        return _run(experiment, folder, share)
+
+
+def _run(experiment: Experiment, folder: pathlib.Path, share: Callable[[float], None]) -> str:
     began = time.perf_counter()
     settings = identity(experiment)
     progress = checkpoint.restore(folder, settings, experiment.fresh)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nets import __main__ as command
-from nets import checkpoint, experiment, loop, runs
+from nets import checkpoint, experiment, lock, loop, runs
 from nets.config import Config
 from nets.data import DataSet, Images, load
 from nets.subsets import hold_out
@@ -162,6 +162,14 @@ def test_what_a_kill_left_half_written_is_not_read(prepared, halfway, undisturbe
 
 
 WORDS = ("model=logistic", "options={}", "epochs=3", "batch=500", "attack_steps=1", "held_out=5")
+# Holds the folder until it is killed.
+HOLDING = """
+import pathlib, sys, time
+from nets import lock
+with lock.held(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
 # Dies by SIGKILL between the checkpoint of the second epoch and its line in the log.
 DYING = """
 import os, pathlib, signal, sys
@@ -196,3 +204,28 @@ def test_the_command_goes_on_after_a_kill(tmp_path, capsys):
     assert [record["epoch"] for record in log] == [1, 2, 3]
     kept = runs.load(whole).settings["epoch"]
     assert log[kept - 1]["score"] == max(record["score"] for record in log)
+
+
+def test_a_folder_is_trained_into_by_one_process(tmp_path):
+    words = ("model=logistic", "options={}", "epochs=1", "batch=500", "attack_steps=1")
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, tmp_path], stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            with pytest.raises(InvalidInput, match="another process is training into it"):
+                command.train(words, out=tmp_path, report=False)
+        finally:
+            process.kill()
+    assert [path.name for path in tmp_path.iterdir()] == [lock.NAME]
+    with lock.held(tmp_path):
+        pass  # what the kill left is nobody's
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_was_finished_meanwhile_is_left(prepared, tmp_path):
+    (tmp_path / runs.SETTINGS).write_text("{}", encoding="utf-8")
+    with pytest.raises(InvalidInput, match="holds a run already"):
+        experiment.run(prepared, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [runs.SETTINGS]
