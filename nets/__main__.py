@@ -42,7 +42,7 @@ def train(
             then settings in place of the file's, such as epochs=3 or options.hidden=[64]
         out: folder of the run; runs/CONFIG if not given
         directory: where data sets are; the environment variable ROBUST_RISK_DATA if not given
-        report: evaluate after training; `evaluate` does it later otherwise
+        report: no evaluation after training; `evaluate` makes it later
     """
     from nets import config, experiment, runs
     from nets.data import load

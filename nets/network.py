@@ -65,8 +65,8 @@ class Network(nn.Module):
         classes: number of classes K >= 2.
         mean: subtracted from every pixel, one number or one for each channel; None is 0.
         std: divided by afterwards, > 0, likewise; None is 1.
-        dtype: of activations; parameters, batch statistics and logits have it too if it is
-            float64, and are float32 otherwise.
+        dtype: of activations; parameters and logits have it too if it is float64, and are float32
+            otherwise. Running batch statistics are float32 always, as flax keeps them.
         kernels: how convolutions start: "pytorch" (uniform, the default of PyTorch), "he-in" or
             "he-out" (normal, He et al. 2015, of the fan in or out).
     """

@@ -143,8 +143,6 @@ def fair_error(distance: ArrayLike, scale_ratio: ArrayLike) -> Array:
 
     That rule has the threshold between the classes whose margins are equal, however it is found.
 
-    That rule has the threshold between the classes whose margins are equal, however it is found.
-
     References:
         new; theory document A4.h.
 
