@@ -53,8 +53,7 @@ def train(
     found = load(wanted.data, directory)
     prepared = experiment.prepare(wanted, found)
     if (out / runs.SETTINGS).exists():
-        theirs = runs.load(out).settings.get("training")
-        same = theirs == experiment.identity(prepared)
+        same = experiment.is_of(runs.load(out).settings.get("training"), prepared)
         # Only an evaluation that was stopped is left to do.
         if not same or not report or (out / f"{EVALUATION}.nc").exists():
             raise InvalidInput(f"out = {out}: holds a run already; choose another folder")

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from nets.config import completed
 from nets.loop import Progress
 from sims.results import require_writable
 from theory.problem import InvalidInput
@@ -82,7 +83,7 @@ def restore(run: pathlib.Path, settings: Mapping[str, Any], fresh: Progress) -> 
     if not isinstance(text, dict) or text.get("format") != FORMAT:
         said = text.get("format") if isinstance(text, dict) else None
         raise InvalidInput(f"checkpoint = {path}: format {said}, must be {FORMAT}")
-    _require_same(path, "settings", text["settings"], settings)
+    _require_same(path, "settings", completed(text["settings"], settings), settings)
     _require_same(path, "arrays", text["arrays"], _shapes(fresh))
     wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, _arrays(fresh))
     found = _read(path, ocp.args.Composite(arrays=ocp.args.StandardRestore(wanted))).arrays

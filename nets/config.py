@@ -198,3 +198,15 @@ def _ratio(text: str) -> Any:
 def as_settings(config: Config) -> Mapping[str, Any]:
     """Returns the settings as JSON holds them."""
     return {**config._asdict(), **{key: list(getattr(config, key)) for key in LISTS}}
+
+
+def completed(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns recorded settings with those keys of ours that came later, at their defaults.
+
+    A key is only ever added with a default that leaves earlier trainings what they were.
+
+    >>> completed({"epochs": 3}, {"epochs": 4, "imbalance": 2.0, "backend": "cpu"})
+    {'imbalance': 1.0, 'epochs': 3}
+    """
+    defaults = as_settings(Config())
+    return {k: defaults[k] for k in ours if k in defaults and k not in theirs} | dict(theirs)

@@ -6,13 +6,13 @@ import functools
 import pathlib
 import time
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
 from nets import checkpoint, chosen, lock, loop, models, protocols, runs, schedules, train
-from nets.config import Config, as_settings
+from nets.config import Config, as_settings, completed
 from nets.data import fingerprint
 from nets.fairness import methods
 from nets.inner import BatchNorm, Inner, apply_of
@@ -124,6 +124,17 @@ def identity(experiment: Experiment) -> dict[str, Any]:
         "backend": jax.default_backend(),
         "float64": bool(jax.config.read("jax_enable_x64")),
     }
+
+
+def is_of(recorded: Mapping[str, Any] | None, experiment: Experiment) -> bool:
+    """Returns whether the settings that a run records as its training are those of an experiment.
+
+    Args:
+        recorded: "training" of `nets.runs.Run.settings`; None for a network from elsewhere.
+        experiment: from `prepare`.
+    """
+    ours = identity(experiment)
+    return recorded is not None and completed(recorded, ours) == ours
 
 
 def run(

@@ -138,6 +138,12 @@ def test_settings_become_a_plan(digits):
     identity = experiment.identity(experiment.prepare(found, digits))
     assert identity["fingerprint"] == digits.fingerprint
     assert not {"protocol", "samples"} & set(identity)
+    prepared = experiment.prepare(found, digits)
+    older = {name: value for name, value in identity.items() if name != "imbalance"}
+    assert experiment.is_of(identity, prepared)
+    assert experiment.is_of(older, prepared)  # made before there was that key
+    for other in (identity | {"imbalance": 2.0}, identity | {"gone": 1}, None):
+        assert not experiment.is_of(other, prepared)
 
 
 @pytest.fixture(scope="module")

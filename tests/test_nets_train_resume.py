@@ -116,6 +116,11 @@ def test_a_checkpoint_of_another_training_is_refused_and_left(prepared, digits, 
         checkpoint.restore(halfway, {"a": 2}, prepared.fresh)
     with pytest.raises(InvalidInput, match=r"settings \(b = None, this training has 3\)"):
         checkpoint.restore(halfway, SETTINGS | {"b": 3}, prepared.fresh)
+    # A key that came later is at its default; another value is another training.
+    whole = checkpoint.restore(halfway, SETTINGS | {"imbalance": 1.0}, prepared.fresh)
+    assert len(whole.records) == 2
+    with pytest.raises(InvalidInput, match=r"imbalance = 1\.0, this training has 2\.0"):
+        checkpoint.restore(halfway, SETTINGS | {"imbalance": 2.0}, prepared.fresh)
     wide = CONFIG._replace(options={"stem": 5, "widths": [4], "blocks": 1})
     other = experiment.prepare(wide, digits).fresh
     with pytest.raises(InvalidInput, match=r"arrays \(chosen/.*has 'float32\[.*5"):
