@@ -123,6 +123,30 @@ def read(words: Sequence[str]) -> tuple[str, Config]:
     return path.stem, Config(**{key: _typed(key, value) for key, value in found.items()})
 
 
+def replaced(config: Config, settings: Mapping[str, Any], where: str) -> Config:
+    """Returns the config with some of its settings replaced.
+
+    Args:
+        config: the others come from it.
+        settings: by key, as TOML holds them; a table is replaced whole.
+        where: what a message calls the settings.
+
+    Raises:
+        InvalidInput: for an unknown key, with the nearest names, or a value of another type.
+    """
+    for key in settings:
+        require_known(f"{where}: key", key, KINDS)
+    return config._replace(**{key: _typed(key, value) for key, value in settings.items()})
+
+
+def as_value(text: str) -> Any:
+    """Returns a value as TOML reads it; what TOML cannot read is a string without quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        return text
+
+
 def _parsed(path: pathlib.Path) -> dict[str, Any]:
     try:
         found = tomllib.loads(path.read_text("utf-8"))
@@ -150,23 +174,15 @@ def _set(found: dict[str, Any], word: str) -> None:
     table, dot, inner = key.partition(".")
     require_known("key", table, KINDS)
     if dot and _is_table(table):
-        found[table] = {**found.get(table, {}), inner: _value(text)}
+        found[table] = {**found.get(table, {}), inner: as_value(text)}
     elif dot:
         raise InvalidInput(f"key = {key!r}: {table} is no table")
     else:
-        found[key] = text if KINDS[key] is str else _value(text)
+        found[key] = text if KINDS[key] is str else as_value(text)
 
 
 def _is_table(key: str) -> bool:
     return typing.get_origin(KINDS[key]) is dict
-
-
-def _value(text: str) -> Any:
-    """Returns a value as TOML reads it; what TOML cannot read is a string without quotes."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        return text
 
 
 def _typed(key: str, value: Any) -> Any:

@@ -1,0 +1,169 @@
+"""A study from plan to result file: what is there is verified, what is not is trained."""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nets import checkpoint, chosen, config, evaluation, experiment, runs, study_file
+from nets.config import Config
+from nets.data import DataSet, load
+from nets.evaluate_run import Progress, Request, attributes, evaluate_run
+from nets.study import WARM_UP, Planned, Study, plan
+from sims import results
+from theory.problem import InvalidInput
+
+FILE, EVALUATION = "study.nc", "evaluation.nc"
+# Of a finished training these are recorded; that of another machine is as good.
+RECORDED = ("versions", "backend")
+
+
+def run(
+    study: Study,
+    out: pathlib.Path,
+    directory: pathlib.Path | None,
+    progress: Progress,
+    say: Callable[[str], None] = lambda line: None,
+) -> pathlib.Path:
+    """Trains and evaluates all that is missing, and returns the path of the result file.
+
+    Args:
+        study: from `nets.study.read`.
+        out: folder of the study.
+        directory: where data sets are, see `nets.data.load`.
+        progress: given a name returns what takes the share done.
+        say: given a line for each training that is done.
+
+    Raises:
+        InvalidInput: before any computation, for settings or data that training refuses, or a
+            folder with a run, checkpoint or evaluation of other settings; later, for a file that
+            cannot be written or a loss that is no longer finite.
+    """
+    data = load(study.shared.data, directory)
+    planned = plan(study, out)
+    require_plan(study, planned, data)
+    results.require_writable(out)
+    for one in planned:
+        say(_finish(study, one, data, progress))
+    path = out / FILE
+    results.save(collect(study, planned), path)
+    return path
+
+
+def require_plan(study: Study, planned: list[Planned], data: DataSet) -> None:
+    """Raises InvalidInput, before any computation, unless every training can begin or go on."""
+    seen = set()
+    for one in planned:
+        found = any((one.folder / name).exists() for name in (runs.SETTINGS, checkpoint.FOLDER))
+        if one.method in seen and not found:
+            continue  # Seeds differ in nothing that could be wrong.
+        seen.add(one.method)
+        prepared = _prepared(one, data)
+        if (one.folder / runs.SETTINGS).exists():
+            _require_same(one, prepared)
+        elif found and _can_start(one):
+            checkpoint.restore(one.folder, experiment.identity(prepared), prepared.fresh)
+        evaluation.require_free(one.folder / EVALUATION, _evaluated_as(study, one, data))
+
+
+def collect(study: Study, planned: list[Planned]) -> Any:
+    """Returns the result of a study whose runs are all trained and evaluated.
+
+    Args:
+        study: from `nets.study.read`.
+        planned: from `nets.study.plan`.
+
+    Raises:
+        InvalidInput: for a run or an evaluation that cannot be read, or of other images.
+    """
+    methods = {(one.method, one.seed): one for one in planned if one.method != WARM_UP}
+    warm = {one.seed: one for one in planned if one.method == WARM_UP}
+    # The order of the file: methods, then seeds.
+    keys = [(name, seed) for name in study.methods for seed in study.seeds]
+    settings = {key: _record(methods[key].folder) for key in keys}
+    first = {"format": 1, "warm_up": {str(seed): _record(one.folder) for seed, one in warm.items()}}
+    return study_file.make(
+        {key: evaluation.load(methods[key].folder / EVALUATION) for key in keys},
+        settings,
+        reference=study.reference,
+        level=study.level,
+        attributes={"name": study.name, "runs": json.dumps(first)},
+    )
+
+
+def _finish(study: Study, one: Planned, data: DataSet, progress: Progress) -> str:
+    """Trains and evaluates a run as far as that is not done, and says what was done."""
+    prepared = _prepared(one, data)
+    if (one.folder / runs.SETTINGS).exists():
+        _require_same(one, prepared)
+        line = f"{one.folder}: trained already"
+    else:
+        runs.require_writable(one.folder)
+        line = experiment.run(prepared, one.folder, progress(one.folder.name))
+    path = one.folder / EVALUATION
+    if path.exists():
+        evaluation.require_free(path, _evaluated_as(study, one, data))
+        return f"{line}, evaluated already"
+    shared = study.shared
+    request = Request(
+        shared.norm, shared.radius, shared.protocol, shared.samples or None, seed=one.seed
+    )
+    evaluate_run(one.folder, path, request, progress, data=data)
+    return f"{line}, evaluated"
+
+
+def _evaluated_as(study: Study, one: Planned, data: DataSet) -> dict[str, Any]:
+    whole = chosen.of_classes(data, study.shared.classes)
+    return attributes(study.shared._replace(seed=one.seed), len(whole.test.labels))
+
+
+def _can_start(one: Planned) -> bool:
+    start = one.config.start
+    return not start or (pathlib.Path(start) / runs.SETTINGS).exists()
+
+
+def _prepared(one: Planned, data: DataSet) -> experiment.Experiment:
+    """Returns the experiment; from random weights while the run that it begins from is missing."""
+    wanted = one.config if _can_start(one) else one.config._replace(start="")
+    try:
+        return experiment.prepare(wanted, data)
+    except InvalidInput as error:
+        raise InvalidInput(f"{one.method}, seed {one.seed}: {error}") from error
+
+
+def _require_same(one: Planned, prepared: experiment.Experiment) -> None:
+    """Raises InvalidInput, naming the first difference, if a folder holds another training."""
+    theirs = runs.load(one.folder).settings.get("training", {})
+    ours = experiment.identity(prepared)
+    left_out = (*RECORDED, *(() if _can_start(one) else ("start",)))
+    for name in sorted({*theirs, *ours} - set(left_out)):
+        said = theirs.get(name, _default(name))
+        if said != ours.get(name):
+            raise InvalidInput(
+                f"out = {one.folder}: holds a run of other settings ({name} = {said!r}, this "
+                f"study has {ours.get(name)!r}); choose another --out or move it away"
+            )
+
+
+def _default(name: str) -> Any:
+    """Returns what a run from before a key was there did: its default."""
+    return config.as_settings(Config()).get(name)
+
+
+def _record(folder: pathlib.Path) -> Mapping[str, Any]:
+    """Returns what a result file keeps of a run."""
+    found = runs.load(folder)
+    kept = {key: value for key, value in found.settings.items() if key not in ("class_names",)}
+    kept["parameters"] = runs.checksum(found.variables)
+    if seconds := _seconds(folder):
+        kept["seconds"] = seconds
+    return kept
+
+
+def _seconds(folder: pathlib.Path) -> float | None:
+    """Returns the seconds of a training, where its log says them of every epoch."""
+    try:
+        lines = (folder / runs.LOG).read_text("utf-8").splitlines()
+        return sum(json.loads(line)["seconds"] for line in lines)
+    except (OSError, ValueError, KeyError):
+        return None
