@@ -39,8 +39,8 @@ def make(
         level: chance that any interval of the gallery misses its risk
         out: folder of the gallery
         fresh: set result files of earlier settings or code aside as NAME.nc.old and start anew
-        data: instead of a gallery, draw these result files, of `python -m sims train-grid` or
-            `python -m nets evaluate`
+        data: instead of a gallery, draw these result files, of `python -m sims train-grid`,
+            `python -m nets evaluate` or `python -m nets study`
     """
     if data:
         return _draw_files(data, out)
@@ -97,7 +97,7 @@ def make(
 def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
     """Draws result files, each as its kind asks, once all of them have been read."""
     from figures import style
-    from nets import evaluation
+    from nets import evaluation, study_file
     from sims import results
 
     style.use()
@@ -106,26 +106,33 @@ def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
     results.require_writable(out)
     for path, dataset, draw in zip(paths, loaded, drawings, strict=True):
         # Runs of networks may all call their file alike; their folders differ.
-        of_run = dataset.attrs.get("kind") == evaluation.KIND
+        of_run = dataset.attrs.get("kind") in (evaluation.KIND, study_file.KIND)
         name = f"{path.parent.name}-{path.stem}" if of_run else path.stem
-        print(_save(draw(dataset), name, out))
+        for part, drawn in draw(dataset).items():
+            print(_save(drawn, f"{name}-{part}" if part else name, out))
     return 0
 
 
-def _drawing(path: pathlib.Path, dataset: xr.Dataset) -> Callable[[xr.Dataset], Figure]:
+def _drawing(path: pathlib.Path, dataset: xr.Dataset) -> Callable[[xr.Dataset], dict[str, Figure]]:
     """Returns what draws a result file, once the file has all that is drawn."""
-    from nets import evaluation
+    from nets import evaluation, study_file
     from sims import results, train_file
 
-    if dataset.attrs.get("kind") == evaluation.KIND:
+    kind = dataset.attrs.get("kind")
+    if kind == study_file.KIND:
+        from figures.studies import study
+
+        results.require_variables(path, dataset, study_file.VARIABLES)
+        return study
+    if kind == evaluation.KIND:
         from figures.networks import evaluation as draw
 
         results.require_variables(path, dataset, evaluation.VARIABLES)
-        return draw
-    from figures.hu2023_training import training
+    else:
+        from figures.hu2023_training import training as draw
 
-    results.require_variables(path, dataset, train_file.VARIABLES)
-    return training
+        results.require_variables(path, dataset, train_file.VARIABLES)
+    return lambda whole: {"": draw(whole)}
 
 
 def _save(drawn: Figure, name: str, out: pathlib.Path) -> pathlib.Path:

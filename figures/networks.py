@@ -30,7 +30,9 @@ def evaluation(dataset: xr.Dataset) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(12.5, max(height, 3.6)), width_ratios=(1.1, 1, 1))
     _accuracies(axes[0], ordered)
     for panel, condition in zip(axes[1:], TITLES, strict=True):
-        _matrix(panel, ordered, condition)
+        counts = ordered["confusion"].sel(condition=condition).values
+        shares = counts / counts.sum(-1, keepdims=True)
+        matrix(panel, shares, ordered["class"].values, f"% of the class, {TITLES[condition]}")
     figure.suptitle(_title(dataset))
     return figure
 
@@ -67,19 +69,29 @@ def _accuracies(axes: Axes, dataset: xr.Dataset) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
 
 
-def _matrix(axes: Axes, dataset: xr.Dataset, condition: str) -> None:
-    counts = dataset["confusion"].sel(condition=condition).values
-    shares = counts / counts.sum(-1, keepdims=True)
+def matrix(axes: Axes, shares: np.ndarray, names: np.ndarray, title: str) -> None:
+    """Draws what is taken for what as percentages of the true classes, which are the rows.
+
+    Args:
+        axes: where to draw.
+        shares: of each row, in [0, 1], (K, K).
+        names: of the classes.
+        title: of the panel.
+    """
     axes.imshow(shares, cmap="Greys", vmin=0, vmax=1)
-    names = dataset["class"].values
     for (row, column), share in np.ndenumerate(shares):
         if share >= 0.005:
             colour = "white" if share > DARK else "black"
             text = f"{100 * share:.0f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+    label_classes(axes, names)
+    axes.set_title(title)
+
+
+def label_classes(axes: Axes, names: np.ndarray) -> None:
+    """Labels the rows of a matrix as true classes and its columns as what is said."""
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("taken for")
     axes.set_ylabel("true class")
-    axes.set_title(f"% of the class, {TITLES[condition]}")
     axes.grid(False)

@@ -63,7 +63,8 @@ def require_plan(study: Study, planned: list[Planned], data: DataSet) -> None:
             _require_same(one, prepared)
         elif found and _can_start(one):
             checkpoint.restore(one.folder, experiment.identity(prepared), prepared.fresh)
-        evaluation.require_free(one.folder / EVALUATION, _evaluated_as(study, one, data))
+        if one.method != WARM_UP:
+            evaluation.require_free(one.folder / EVALUATION, _evaluated_as(study, one, data))
 
 
 def collect(study: Study, planned: list[Planned]) -> Any:
@@ -100,6 +101,8 @@ def _finish(study: Study, one: Planned, data: DataSet, progress: Progress) -> st
     else:
         runs.require_writable(one.folder)
         line = experiment.run(prepared, one.folder, progress(one.folder.name))
+    if one.method == WARM_UP:
+        return line
     path = one.folder / EVALUATION
     if path.exists():
         evaluation.require_free(path, _evaluated_as(study, one, data))
