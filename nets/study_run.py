@@ -137,20 +137,16 @@ def _prepared(one: Planned, data: DataSet) -> experiment.Experiment:
 def _require_same(one: Planned, prepared: experiment.Experiment) -> None:
     """Raises InvalidInput, naming the first difference, if a folder holds another training."""
     theirs = runs.load(one.folder).settings.get("training", {})
-    ours = experiment.identity(prepared)
+    ours, defaults = experiment.identity(prepared), config.as_settings(Config())
     left_out = (*RECORDED, *(() if _can_start(one) else ("start",)))
     for name in sorted({*theirs, *ours} - set(left_out)):
-        said = theirs.get(name, _default(name))
-        if said != ours.get(name):
+        # A run from before a key was there did what is now its default.
+        said, mine = theirs.get(name, defaults.get(name, ours.get(name))), ours.get(name)
+        if said != mine:
             raise InvalidInput(
                 f"out = {one.folder}: holds a run of other settings ({name} = {said!r}, this "
-                f"study has {ours.get(name)!r}); choose another --out or move it away"
+                f"study has {mine!r}); choose another --out or move it away"
             )
-
-
-def _default(name: str) -> Any:
-    """Returns what a run from before a key was there did: its default."""
-    return config.as_settings(Config()).get(name)
 
 
 def _record(folder: pathlib.Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from scipy import stats
 
 from nets import extremes
 from nets.extremes import best_change, count, least_evidence, subsets, worst, worst_change
+from nets.report import class_counts, worst_class
 from sims.average_mean import bets
 from theory.problem import InvalidInput
 
@@ -157,6 +158,27 @@ def test_paired_networks_need_fewer_images():
     unpaired = second.copy()
     unpaired[:, labels == 0] = shuffled
     assert worst_change(first, unpaired, labels, 4, 1e-3).low < 0
+
+
+def test_another_worst_class_costs_less_than_two_intervals():
+    """Where the worst class changes nothing is paired; still the interval is narrower than that
+    between the simultaneous exact intervals of both minima, which is valid, too."""
+    rng, level = np.random.default_rng(7), 1e-3
+    first, second, labels = draws(rng, [0.6, 0.4, 0.8, 0.9], [0.4, 0.6, 0.8, 0.9], 1, 1000)
+    low, high = worst_change(first, second, labels, 4, level)
+    ends = []
+    for flags in (first, second):
+        counts = class_counts(labels, flags[0], 4)
+        ends.append(worst_class(counts, level / 2))
+    assert high - low < 0.95 * (ends[0].high - ends[1].low - (ends[0].low - ends[1].high))
+
+
+def test_a_rate_that_could_lose_more_than_all_has_no_evidence():
+    """At change t an image that only the second gets right would count 1 - r (1 + t)."""
+    counts = count(*flags_of((0, 20, 0, 0)), 1)
+    assert least_evidence(counts, subsets(1, 1), np.array([0.7]), 0.5) == -np.inf
+    found = least_evidence(counts, subsets(1, 1), np.array([0.7]), 0.4)
+    assert found == pytest.approx(20 * np.log1p(0.7 * 0.6))
 
 
 def test_exchanges_change_signs():
