@@ -14,6 +14,7 @@ from nets.study_file import others
 from nets.study_report import GAP, ROBUST_AVERAGE, WORST, changes
 
 COLUMNS = 4
+WIDTH = 7.5  # That title and legend need, in inches.
 # Both shape and colour tell methods apart; the reference is a black circle.
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 # Differences of shares beyond this are as dark as it.
@@ -64,7 +65,7 @@ def classes(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(1.6 + 2.6 * columns, 1.4 + rows * (0.8 + 0.26 * len(order))),
+        figsize=(max(1.6 + 2.6 * columns, WIDTH), 1.4 + rows * (0.8 + 0.26 * len(order))),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -81,7 +82,7 @@ def classes(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     axes[0, 0].set_xlim(-0.02, 1.02)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=4 if columns > 2 else 2)
     figure.suptitle(
         f"{_title(dataset)}\nbars: change from {dataset.reference}, intervals of the whole study "
         f"together {1 - found.level:g}"
