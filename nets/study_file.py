@@ -28,6 +28,7 @@ def make(
     reference: str,
     level: float,
     attributes: Mapping[str, Any],
+    warm_up: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> xr.Dataset:
     """Returns the data set of a study.
 
@@ -39,11 +40,12 @@ def make(
         reference: the method that the others are compared with.
         level: chance that any interval of the report misses, in (0, 1).
         attributes: for the record.
+        warm_up: likewise of the run that those of a seed began from; None for none.
 
     Returns:
         `correct` (method, seed, condition, sample) int8, without attack and after all attacks;
         `label` (sample); `confusion` (method, seed, class, said) int64, under attack; `settings`
-        (method, seed), JSON; `seconds` (method, seed), nan where unknown.
+        (method, seed) and `warm_up` (seed), JSON; `seconds` (method, seed), nan where unknown.
 
     Raises:
         InvalidInput: for an unknown reference, a run that is missing, a level outside (0, 1), or
@@ -69,6 +71,10 @@ def make(
             "label": ("sample", first["label"].values),
             "confusion": ((*runs, "class", "said"), table(lambda *k: _confusion(evaluations[k]))),
             "settings": (runs, table(lambda *k: json.dumps(settings[k])).astype(object)),
+            "warm_up": (
+                "seed",
+                np.array([json.dumps((warm_up or {}).get(s)) for s in seeds], object),
+            ),
             "seconds": (runs, table(lambda *k: float(settings[k].get("seconds", np.nan)))),
         },
         coords={

@@ -82,13 +82,13 @@ def collect(study: Study, planned: list[Planned]) -> Any:
     # The order of the file: methods, then seeds.
     keys = [(name, seed) for name in study.methods for seed in study.seeds]
     settings = {key: _record(methods[key].folder) for key in keys}
-    first = {"format": 1, "warm_up": {str(seed): _record(one.folder) for seed, one in warm.items()}}
     return study_file.make(
         {key: evaluation.load(methods[key].folder / EVALUATION) for key in keys},
         settings,
         reference=study.reference,
         level=study.level,
-        attributes={"name": study.name, "runs": json.dumps(first)},
+        attributes={"name": study.name},
+        warm_up={seed: _record(one.folder) for seed, one in warm.items()},
     )
 
 

@@ -235,6 +235,9 @@ def test_a_result_file_has_what_tables_and_figures_need(done):
         loaded = runs.load(out / f"{name}-seed3")
         assert settings["parameters"] == runs.checksum(loaded.variables)
     assert (found["label"].values == np.arange(200) % 10).all()
+    warm = json.loads(str(found["warm_up"].values[0]))
+    assert warm["parameters"] == runs.checksum(runs.load(out / "warm-up-seed3").variables)
+    assert json.loads(str(made_up()["warm_up"].values[0])) is None
     assert np.isnan(found["seconds"]).all()  # Logs say nothing of the clock.
     assert found.attrs["radius"] == 0.05
     assert (out / study_run.FILE).stat().st_size < 60_000
