@@ -71,7 +71,7 @@ def worst_change(
 
     >>> right, labels = np.ones((1, 200), bool), np.arange(200) % 2
     >>> bounds = worst_change(right & (labels == 0), right, labels, 2, 1e-3)  # all of class 1 lost
-    >>> bool(-1 < bounds.low < bounds.high < -0.8)
+    >>> bool(-1 <= bounds.low < bounds.high < -0.7)
     True
     """
     require_level(level)

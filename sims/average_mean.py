@@ -24,7 +24,7 @@ def bets(trials: int, level: float) -> NDArray:
         level: error probability of one end, in (0, 1).
 
     >>> bets(10**6, 0.05).round(4).tolist()[:3], bets(1, 0.05).tolist()
-    ([0.0024, 0.0045, 0.0083], [1.0])
+    ([0.0024, 0.0048, 0.0093], [1.0])
     """
     # For variables of variance 1, the largest on [-1, 1]; smaller ones want larger rates.
     least = min(1.0, np.sqrt(2 * np.log(1 / level) / trials))
