@@ -77,29 +77,37 @@ def evaluate_run(
     return dataset
 
 
-def attributes(config: Any, count: int, block: int = BLOCK) -> dict[str, Any]:
-    """Returns what the file of an evaluation of a training by a config must say.
+def identity(
+    norm: str, radius: float, protocol: str, seed: int, samples: int | None, count: int, block: int
+) -> dict[str, Any]:
+    """Returns what the file of an evaluation must say for it to be this one.
 
     Args:
-        config: whose norm, radius, protocol, samples and seed are those of the evaluation.
+        norm, radius, protocol, seed, samples, block: see `Request`; none is None but the samples.
         count: images of the test set.
-        block: samples computed together.
     """
     return {
-        "norm": config.norm,
-        "radius": config.radius,
-        "protocol": config.protocol,
-        "seed": config.seed,
+        "norm": norm,
+        "radius": radius,
+        "protocol": protocol,
+        "seed": seed,
         "block": block,
-        "split": f"first {config.samples or count} of the test set",
+        "split": f"first {samples or count} of the test set",
     }
+
+
+def require_samples(found: DataSet, samples: int | None) -> None:
+    """Raises InvalidInput unless there are so many test samples, and some of every class."""
+    count, labels = len(found.test.labels), found.test.labels[:samples]
+    if samples is not None and not 1 <= samples <= count:
+        raise InvalidInput(f"samples = {samples}: must lie in [1, {count}]")
+    counts = evaluation.class_counts(labels, labels == labels, len(found.class_names))
+    evaluation.require_every_class(counts, found.class_names)
 
 
 def _wanted(folder: pathlib.Path, loaded: Run, found: DataSet, request: Request) -> dict[str, Any]:
     """Returns what identifies the evaluation, once all of it is in range."""
-    count, samples = len(found.test.labels), request.samples
-    if samples is not None and not 1 <= samples <= count:
-        raise InvalidInput(f"samples = {samples}: must lie in [1, {count}]")
+    require_samples(found, request.samples)
     norm, radius, seed = request.norm, request.radius, request.seed
     trained = {"norm": norm, "radius": radius, "seed": 0} | loaded.settings.get("training", {})
     norm, radius = norm or trained["norm"], trained["radius"] if radius is None else radius
@@ -108,14 +116,15 @@ def _wanted(folder: pathlib.Path, loaded: Run, found: DataSet, request: Request)
         raise InvalidInput(f"norm, radius: {folder} does not say what it was for; give both")
     if not 0 <= seed < 2**32:
         raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
-    return {
-        "norm": norm,
-        "radius": radius,
-        "protocol": request.protocol,
-        "seed": seed,
-        "block": request.block,
-        "split": f"first {samples or count} of the test set",
-    }
+    return identity(
+        norm,
+        radius,
+        request.protocol,
+        seed,
+        request.samples,
+        len(found.test.labels),
+        request.block,
+    )
 
 
 def _evaluated(
@@ -126,8 +135,6 @@ def _evaluated(
     classes = len(found.class_names)
     methods = protocols.methods(wanted["protocol"], classes, threat)
     images, labels = found.test.images[: request.samples], found.test.labels[: request.samples]
-    counts = evaluation.class_counts(labels, labels == labels, classes)
-    evaluation.require_every_class(counts, found.class_names)
     apply: Any = loaded.module.apply
     outcomes = outcomes_of(
         jax.random.key(wanted["seed"]),

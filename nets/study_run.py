@@ -8,7 +8,7 @@ from typing import Any
 from nets import checkpoint, chosen, config, evaluation, experiment, runs, study_file
 from nets.config import Config
 from nets.data import DataSet, load
-from nets.evaluate_run import Progress, Request, attributes, evaluate_run
+from nets.evaluate_run import Progress, Request, evaluate_run, identity, require_samples
 from nets.study import WARM_UP, Planned, Study, plan
 from sims import results
 from theory.problem import InvalidInput
@@ -52,7 +52,9 @@ def run(
 
 def require_plan(study: Study, planned: list[Planned], data: DataSet) -> None:
     """Raises InvalidInput, before any computation, unless every training can begin or go on."""
-    seen = set()
+    whole = chosen.of_classes(data, study.shared.classes)
+    require_samples(whole, study.shared.samples or None)
+    count, seen = len(whole.test.labels), set()
     for one in planned:
         found = any((one.folder / name).exists() for name in (runs.SETTINGS, checkpoint.FOLDER))
         if one.method in seen and not found:
@@ -64,7 +66,7 @@ def require_plan(study: Study, planned: list[Planned], data: DataSet) -> None:
         elif found and _can_start(one):
             checkpoint.restore(one.folder, experiment.identity(prepared), prepared.fresh)
         if one.method != WARM_UP:
-            evaluation.require_free(one.folder / EVALUATION, _evaluated_as(study, one, data))
+            _require_evaluation(study, one, count)
 
 
 def collect(study: Study, planned: list[Planned]) -> Any:
@@ -105,7 +107,6 @@ def _finish(study: Study, one: Planned, data: DataSet, progress: Progress) -> st
         return line
     path = one.folder / EVALUATION
     if path.exists():
-        evaluation.require_free(path, _evaluated_as(study, one, data))
         return f"{line}, evaluated already"
     shared = study.shared
     request = Request(
@@ -115,9 +116,13 @@ def _finish(study: Study, one: Planned, data: DataSet, progress: Progress) -> st
     return f"{line}, evaluated"
 
 
-def _evaluated_as(study: Study, one: Planned, data: DataSet) -> dict[str, Any]:
-    whole = chosen.of_classes(data, study.shared.classes)
-    return attributes(study.shared._replace(seed=one.seed), len(whole.test.labels))
+def _require_evaluation(study: Study, one: Planned, count: int) -> None:
+    """Raises InvalidInput if a folder holds an evaluation of other settings."""
+    norm, radius, protocol, samples = (
+        getattr(study.shared, name) for name in ("norm", "radius", "protocol", "samples")
+    )
+    wanted = identity(norm, radius, protocol, one.seed, samples, count, Request().block)
+    evaluation.require_free(one.folder / EVALUATION, wanted)
 
 
 def _can_start(one: Planned) -> bool:

@@ -264,6 +264,8 @@ def test_reports_are_printed(done, capsys, monkeypatch):
         (("evaluation.samples=100",), "belongs to another evaluation"),
         (("methods.mixed.fairness=dafa", "methods.mixed.fairness_options.a=1"), "mixed, seed 3"),
         (("methods.mixed.batch=4000",), "batch = 4000"),
+        (("evaluation.samples=2000",), "samples = 2000: must lie in [1, 1000]"),
+        (("evaluation.samples=5",), "no sample of class 5"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_done(
