@@ -80,7 +80,7 @@ def matrix(axes: Axes, shares: np.ndarray, names: np.ndarray, title: str) -> Non
     """
     axes.imshow(shares, cmap="Greys", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.005:
+        if share > 0.005:
             colour = "white" if share > DARK else "black"
             text = f"{100 * share:.0f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)

@@ -238,7 +238,7 @@ def _shares(dataset: xr.Dataset, method: str) -> np.ndarray:
 def _difference(axes: Axes, difference: np.ndarray, names: np.ndarray) -> None:
     axes.imshow(difference, cmap="PuOr", vmin=-STRONGEST, vmax=STRONGEST)
     for (row, column), value in np.ndenumerate(difference):
-        if abs(value) >= 0.005:
+        if abs(value) > 0.005:
             colour = "white" if abs(value) > 0.6 * STRONGEST else "black"
             text = f"{100 * value:+.0f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
