@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nets import checkpoint, chosen, config, evaluation, experiment, runs, study_file
-from nets.config import Config
 from nets.data import DataSet, load
 from nets.evaluate_run import Progress, Request, evaluate_run, identity, require_samples
 from nets.study import WARM_UP, Planned, Study, plan
@@ -141,16 +140,18 @@ def _prepared(one: Planned, data: DataSet) -> experiment.Experiment:
 
 def _require_same(one: Planned, prepared: experiment.Experiment) -> None:
     """Raises InvalidInput, naming the first difference, if a folder holds another training."""
-    theirs = runs.load(one.folder).settings.get("training", {})
-    ours, defaults = experiment.identity(prepared), config.as_settings(Config())
+    ours = experiment.identity(prepared)
+    # A run from before a key was there did what is now its default.
+    recorded = runs.load(one.folder).settings.get("training")
+    if recorded is None:
+        raise InvalidInput(f"out = {one.folder}: holds a network from elsewhere; move it away")
+    theirs = config.completed(recorded, ours)
     left_out = (*RECORDED, *(() if _can_start(one) else ("start",)))
-    for name in sorted({*theirs, *ours} - set(left_out)):
-        # A run from before a key was there did what is now its default.
-        said, mine = theirs.get(name, defaults.get(name, ours.get(name))), ours.get(name)
-        if said != mine:
+    for name in sorted(set(theirs) - set(left_out)):
+        if theirs[name] != ours.get(name):
             raise InvalidInput(
-                f"out = {one.folder}: holds a run of other settings ({name} = {said!r}, this "
-                f"study has {mine!r}); choose another --out or move it away"
+                f"out = {one.folder}: holds a run of other settings ({name} = {theirs[name]!r}, "
+                f"this study has {ours.get(name)!r}); choose another --out or move it away"
             )
 
 

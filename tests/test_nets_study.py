@@ -302,6 +302,10 @@ def test_a_run_from_before_a_key_was_there_is_taken_as_of_its_default(done, tmp_
     settings["training"]["versions"] = "jax of another day"
     path.write_text(json.dumps(settings), encoding="utf-8")
     assert command.study((str(file),), out=copy) == 0
+    del settings["training"]
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(InvalidInput, match="plain-seed3: holds a network from elsewhere"):
+        command.study((str(file),), out=copy)
 
 
 def test_a_checkpoint_of_another_training_is_refused(done, tmp_path, monkeypatch):
