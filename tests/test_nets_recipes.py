@@ -16,7 +16,7 @@ SMALL = {
 }
 PER_CLASS = 400
 # Steps of the attack in training, in 1/255 or, of radius .031, as they are written.
-STEPS = {"8/255": 2 / 255, "0.031": 0.007, "0.2": 0.1}
+STEPS = {"8/255": 2 / 255, "0.031": 0.007, "0.2": 0.1, "0.1": 0.05}
 
 
 def synthetic(name):
@@ -30,12 +30,14 @@ def synthetic(name):
 
 @pytest.fixture(scope="module")
 def sets():
-    return {name: synthetic(name) for name in (DEFAULT, "cifar-10")}
+    return {name: synthetic(name) for name in (DEFAULT, "fashion-mnist", "cifar-10")}
 
 
 def small(name, **changes):
     found = config.read([name])[1]
-    return found._replace(options=found.options | SMALL[found.model], **changes)
+    fewer = min(found.training_samples, PER_CLASS // 2)
+    options = found.options | SMALL[found.model]
+    return found._replace(options=options, training_samples=fewer, **changes)
 
 
 @pytest.mark.parametrize("name", config.names())
@@ -51,7 +53,7 @@ def test_a_recipe_becomes_a_plan(name, sets, tmp_path):
     plan = prepared.plan
     images = plan.parts.training.labels
     if wanted.imbalance == 1:
-        assert len(images) == 10 * (PER_CLASS - wanted.held_out)
+        assert len(images) == 10 * (wanted.training_samples or PER_CLASS - wanted.held_out)
     else:
         assert np.bincount(images).tolist()[::9] == [300, 6]
     inner = plan.task.inner
