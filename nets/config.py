@@ -20,6 +20,7 @@ class Config(NamedTuple):
 
     Args:
         model, options: a network of `nets.models` and its options.
+        precision: of activations, "float32" or "bfloat16"; all that is kept is float32 in both.
         data: a data set of `nets.data`.
         classes: the only ones to train and to test on, by name or number; none for all.
         held_out: training images of each class that are held out to select and to steer.
@@ -47,6 +48,7 @@ class Config(NamedTuple):
 
     model: str = "small-cnn"
     options: dict[str, Any] = {}  # noqa: RUF012
+    precision: str = "float32"
     data: str = "mnist-5k"
     classes: tuple[int | str, ...] = ()
     held_out: int = 0

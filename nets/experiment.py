@@ -62,7 +62,9 @@ def prepare(config: Config, data: DataSet) -> Experiment:
     """
     _require_numbers(config)
     data = chosen.of_classes(data, config.classes)
-    module = models.build(config.model, len(data.class_names), **config.options)
+    module = models.of_settings(
+        config.model, len(data.class_names), config.options, config.precision
+    )
     threat = protocols.threat_of(config.norm, config.radius)
     method = methods.build(config.fairness, **config.fairness_options)
     objective, inner = _objective(config, threat)
@@ -201,6 +203,7 @@ def description(experiment: Experiment) -> dict[str, Any]:
     return {
         "model": config.model,
         "options": config.options,
+        "precision": config.precision,
         "image_shape": list(data.train.images.shape[1:]),
         "class_names": list(data.class_names),
         "data": data.name,

@@ -86,6 +86,7 @@ _MODELS: dict[str, tuple[type[Network], dict[str, Any]]] = {
     "vgg-16": (VGG, {"stages": _VGG_16}),
 }
 NAMES = tuple(_MODELS)
+PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 _FINITE = Interval.parse("(-inf, inf)")
 _CHOICES = {
     "activation": tuple(ACTIVATIONS),
@@ -119,6 +120,27 @@ def build(name: str, classes: int, /, **options: Any) -> Network:
         _check_option(option, value)
     settings = {option: _frozen(value) for option, value in (defaults | options).items()}
     return kind(classes=int(classes), **settings)
+
+
+def of_settings(
+    name: str, classes: int, options: Mapping[str, Any], precision: str = "float32"
+) -> Network:
+    """Returns the network that a config or a run describes in words: see `build`.
+
+    Args:
+        name, classes, options: as in `build`, without dtype.
+        precision: "float32", or "bfloat16": activations, convolutions and hidden linear layers
+            are then of that dtype; parameters, batch statistics, logits and pixels stay float32.
+
+    Raises:
+        InvalidInput: as `build`, for another precision, and for a dtype among the options.
+    """
+    require_known("precision", precision, PRECISIONS)
+    if "dtype" in options:
+        raise InvalidInput(
+            f"options.dtype = {options['dtype']!r}: is set by precision, {' or '.join(PRECISIONS)}"
+        )
+    return build(name, classes, dtype=PRECISIONS[precision], **options)
 
 
 def _frozen(value: Any) -> Any:

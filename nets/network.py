@@ -65,8 +65,9 @@ class Network(nn.Module):
         classes: number of classes K >= 2.
         mean: subtracted from every pixel, one number or one for each channel; None is 0.
         std: divided by afterwards, > 0, likewise; None is 1.
-        dtype: of activations; parameters and logits have it too if it is float64, and are float32
-            otherwise. Running batch statistics are float32 always, as flax keeps them.
+        dtype: of activations; parameters, normalised pixels and logits have it too if it is
+            float64, and are float32 otherwise. Running batch statistics are float32 always, as
+            flax keeps them.
         kernels: how convolutions start: "pytorch" (uniform, the default of PyTorch), "he-in" or
             "he-out" (normal, He et al. 2015, of the fan in or out).
     """
@@ -88,7 +89,9 @@ class Network(nn.Module):
                 PyTorch makes unbiased before it averages them.
             penultimate: return the input of the linear layer, (n, d), instead.
         """
-        x = self.features(self._normalise(x.astype(self.dtype)), train)
+        # Normalised before it is rounded: bfloat16 is finer around zero than around one.
+        x = self._normalise(x.astype(self.param_dtype)).astype(self.dtype)
+        x = self.features(x, train)
         x = x.astype(self.param_dtype)
         return x if penultimate else self.linear(self.classes, "head", self.param_dtype)(x)
 

@@ -23,8 +23,8 @@ class Run(NamedTuple):
     """A trained network.
 
     Args:
-        settings: `model`, `options`, `image_shape`, `class_names`, `data`, `fingerprint`, and
-            whatever training records.
+        settings: `model`, `options`, `image_shape`, `class_names`, `data`, `fingerprint`,
+            `precision`, float32 if it is missing, and whatever training records.
         module: the linen module.
         variables: its parameters and statistics.
     """
@@ -36,7 +36,12 @@ class Run(NamedTuple):
 
 def module_of(settings: Mapping[str, Any]) -> linen.Module:
     """Returns the module that the settings of a run describe."""
-    return models.build(settings["model"], len(settings["class_names"]), **settings["options"])
+    return models.of_settings(
+        settings["model"],
+        len(settings["class_names"]),
+        settings["options"],
+        settings.get("precision", "float32"),
+    )
 
 
 def save(folder: pathlib.Path, run: Run) -> None:

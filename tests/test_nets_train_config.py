@@ -86,6 +86,8 @@ def test_bad_files_are_refused(text, message, tmp_path):
     [
         ("model=small-cn", "small-cnn"),
         ("options.widths=[3]", "option of small-cnn"),
+        ("precision=bf16", "precision.*bfloat16"),
+        ("options.dtype=bfloat16", "options.dtype = 'bfloat16': is set by precision"),
         ("objective=trade", "trades"),
         ("norm=l3", "norm"),
         ("radius=8", "perhaps 8/255"),
