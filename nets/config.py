@@ -38,6 +38,7 @@ class Config(NamedTuple):
         crop, flip: pixels of padding for random crops, and whether to mirror at random.
         start: folder of a run whose network training begins from; "" for random weights.
         epochs, batch, seed: passes over the training images, images in a step, of all randomness.
+        devices: over how many a batch is spread, see `nets.devices`; 0 for all there are.
         rate, schedule, milestones, factor, peak, warm_up: see `nets.schedules`.
         momentum, nesterov, decay: of stochastic gradient descent; decay of kernels alone.
         ema: decay of an average of the variables, which is then evaluated; 0 for none.
@@ -72,6 +73,7 @@ class Config(NamedTuple):
     epochs: int = 10
     batch: int = 128
     seed: int = 0
+    devices: int = 0
     rate: float = 0.1
     schedule: str = "cosine"
     milestones: tuple[int, ...] = ()

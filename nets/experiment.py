@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
-from nets import checkpoint, chosen, lock, loop, models, protocols, runs, schedules, train
+from nets import checkpoint, chosen, devices, lock, loop, models, protocols, runs, schedules, train
 from nets.config import Config, as_settings, completed
 from nets.data import fingerprint
 from nets.fairness import methods
@@ -80,6 +80,8 @@ def prepare(config: Config, data: DataSet) -> Experiment:
         config.seed,
     )
     apply = apply_of(module)
+    places = devices.choose(config.devices)
+    devices.require_batch(config.batch, len(places))
     task = train.Task(
         apply,
         train.sgd(
@@ -94,11 +96,14 @@ def prepare(config: Config, data: DataSet) -> Experiment:
         config.mix,
         config.ema,
         config.radius_warm_up * (len(training.labels) // config.batch),
+        devices.mesh_of(places),
     )
     made = loop.Plan(
         task,
         train.make_step(task),
-        make_monitor(apply, objective, inner, threat, len(data.class_names), config.seed),
+        make_monitor(apply, objective, inner, threat, len(data.class_names), config.seed)._replace(
+            devices=places
+        ),
         loop.split(training, held, config.seed),
         data.class_names,
         config.epochs,
@@ -121,6 +126,8 @@ def identity(experiment: Experiment) -> dict[str, Any]:
         **{name: value for name, value in settings.items() if name not in EVALUATION},
         # What a training begins from counts, not where it lies.
         "start": settings["start"] and runs.checksum(experiment.fresh.chosen),
+        # How many there are, if all: sums over a batch are rounded in another order.
+        "devices": len(devices.choose(settings["devices"])),
         "fingerprint": experiment.data.fingerprint,
         "versions": versions(),
         "backend": jax.default_backend(),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from nets import collapse, train
+from nets import collapse, devices, train
 from nets.data import Images, take
 from nets.fairness.method import require_data
 from nets.fairness.statistics import HELD_OUT, Statistics
@@ -120,7 +120,8 @@ def run(
     Raises:
         InvalidInput: where the loss is no longer finite.
     """
-    data = jnp.asarray(plan.parts.training.images), jnp.asarray(plan.parts.training.labels)
+    training, mesh = plan.parts.training, plan.task.mesh
+    data = devices.replicate(mesh, (jnp.asarray(training.images), jnp.asarray(training.labels)))
     steps = len(data[1]) // plan.batch
     if not progress.records:
         progress = progress._replace(state=_learned(plan, progress.state, 0))
@@ -128,7 +129,7 @@ def run(
         before = len(progress.records)
         state, loss = train.run_epoch(
             plan.step,
-            progress.state,
+            devices.replicate(mesh, progress.state),
             data,
             plan.task.seed,
             before + 1,

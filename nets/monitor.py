@@ -51,11 +51,13 @@ class Monitor(NamedTuple):
         judge: whether images are correct without and under attack.
         losses: the training objective of each image.
         classes: K.
+        devices: where to compute, see `nets.blocks.over_blocks`.
     """
 
     judge: Callable[..., Any]
     losses: Callable[..., Any]
     classes: int
+    devices: tuple[jax.Device, ...] | None = None
 
 
 def make_monitor(
@@ -108,7 +110,7 @@ def standing(monitor: Monitor, variables: Variables, images: Images, steps: int)
         steps: of the attack.
     """
     shared = variables, jnp.asarray(steps, jnp.int32)
-    clean, robust = over_blocks(monitor.judge, shared, _samples(images), block=BLOCK)
+    clean, robust = _over(monitor, monitor.judge, shared, images)
     count = functools.partial(np.bincount, minlength=monitor.classes)
     return Standing(
         *(count(labels) for labels in (images.labels, images.labels[clean], images.labels[robust]))
@@ -138,11 +140,13 @@ def held_out(
 def _mean_losses(
     monitor: Monitor, variables: Variables, images: Images, found: Standing
 ) -> jax.Array:
-    each = over_blocks(monitor.losses, variables, _samples(images), block=BLOCK).astype(np.float64)
+    each = _over(monitor, monitor.losses, variables, images).astype(np.float64)
     totals = np.bincount(images.labels, each, minlength=monitor.classes)
     with np.errstate(invalid="ignore"):
         return jnp.asarray(np.append(totals / found.samples, np.mean(each)), jnp.float32)
 
 
-def _samples(images: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return images.images, images.labels, np.arange(len(images.labels), dtype=np.uint32)
+def _over(monitor: Monitor, function: Callable[..., Any], shared: Any, images: Images) -> Any:
+    places = np.arange(len(images.labels), dtype=np.uint32)
+    samples = (images.images, images.labels, places)
+    return over_blocks(function, shared, samples, block=BLOCK, devices=monitor.devices)

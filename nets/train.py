@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
-from nets import mixing
+from nets import devices, mixing
 from nets.augment import augment
 from nets.compiler import jit
 from nets.evaluate import to_floats
@@ -43,6 +44,7 @@ class Task(NamedTuple):
         mix: share of an image that is its own, the rest of another of its class; 1 for none.
         ema: decay of the average of the variables, in [0, 1); 0 for no average.
         rise: steps over which the radius of the attack rises from zero; 0 for none.
+        mesh: of the devices over which a batch is spread, see `nets.devices`; None for one.
     """
 
     apply: Apply
@@ -56,6 +58,7 @@ class Task(NamedTuple):
     mix: float = 1.0
     ema: float = 0.0
     rise: int = 0
+    mesh: Mesh | None = None
 
 
 class State(NamedTuple):
@@ -179,9 +182,11 @@ def make_step(task: Task) -> Step:
         x = to_floats(augment(views, pixels[chosen], task.pad, task.flip))
         if task.mix < 1:
             x = mixing.mix(mixes, x, y, task.mix)
-        return _move(task, state, attacks, x, y)
+        return _move(task, state, attacks, *devices.spread(task.mesh, (x, y)))
 
-    return jit(step)
+    if task.mesh is None:
+        return jit(step)
+    return jit(step, out_shardings=devices.replicated(task.mesh))
 
 
 def _move(
