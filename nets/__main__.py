@@ -28,7 +28,8 @@ def train(
 
     Without words: a small network, robustly, on images that need no download, in some minutes.
     A training that was stopped goes on from its last epoch with the same command and ends in the
-    same numbers. A folder of another training is refused, never overwritten.
+    same numbers. A folder of another training is refused, never overwritten. With seeds=3 three
+    networks are trained and evaluated, in OUT/seed-0 and so on.
     Exit status: 0 done; 2 bad input.
 
     Args:
@@ -38,34 +39,34 @@ def train(
         directory: where data sets are; the environment variable ROBUST_RISK_DATA if not given
         report: no evaluation after training; `evaluate` makes it later
     """
-    from nets import config, experiment, runs
+    from nets import config, runs, seeds
     from nets.data import load
     from theory.problem import InvalidInput
 
     name, wanted = config.read(words)
     out = out or pathlib.Path("runs") / name
     found = load(wanted.data, directory)
-    prepared = experiment.prepare(wanted, found)
-    if (out / runs.SETTINGS).exists():
-        same = experiment.is_of(runs.load(out).settings.get("training"), prepared)
-        # Only an evaluation that was stopped is left to do.
-        if not same or not report or (out / f"{EVALUATION}.nc").exists():
+    prepared = seeds.prepare(wanted, found)
+    folders = seeds.folders(prepared, out)
+    if seeds.finished(prepared, out):
+        # Only evaluations that were stopped are left to do.
+        folders = [each for each in folders if not (each / f"{EVALUATION}.nc").exists()]
+        if not report or not folders:
             raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
     else:
         runs.require_writable(out)
         with progress_bar() as add:
-            print(experiment.run(prepared, out, add(name)))
-    if not report:
-        return 0
-    return evaluate(
-        out,
-        norm=typing.cast(Norm, wanted.norm),
-        radius=wanted.radius,
-        protocol=wanted.protocol,
-        samples=wanted.samples or None,
-        directory=directory,
-        seed=wanted.seed,
-    )
+            print(seeds.run(prepared, out, add(name)))
+    for folder in folders if report else ():
+        evaluate(
+            folder,
+            norm=typing.cast(Norm, wanted.norm),
+            radius=wanted.radius,
+            protocol=wanted.protocol,
+            samples=wanted.samples or None,
+            directory=directory,
+        )
+    return 0
 
 
 COMMANDS: dict[str, Callable[..., int]] = {

@@ -38,6 +38,7 @@ class Config(NamedTuple):
         crop, flip: pixels of padding for random crops, and whether to mirror at random.
         start: folder of a run whose network training begins from; "" for random weights.
         epochs, batch, seed: passes over the training images, images in a step, of all randomness.
+        seeds: how many are trained together, from `seed` on, see `nets.seeds`.
         devices: over how many a batch is spread, see `nets.devices`; 0 for all there are.
         rate, schedule, milestones, factor, peak, warm_up: see `nets.schedules`.
         momentum, nesterov, decay: of stochastic gradient descent; decay of kernels alone.
@@ -73,6 +74,7 @@ class Config(NamedTuple):
     epochs: int = 10
     batch: int = 128
     seed: int = 0
+    seeds: int = 1
     devices: int = 0
     rate: float = 0.1
     schedule: str = "cosine"
@@ -228,5 +230,6 @@ def completed(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, A
     >>> completed({"epochs": 3}, {"epochs": 4, "imbalance": 2.0, "backend": "cpu"})
     {'imbalance': 1.0, 'epochs': 3}
     """
-    defaults = as_settings(Config())
+    # Trainings from before `devices` had one.
+    defaults = as_settings(Config(devices=1))
     return {k: defaults[k] for k in ours if k in defaults and k not in theirs} | dict(theirs)

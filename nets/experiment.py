@@ -54,7 +54,7 @@ def prepare(config: Config, data: DataSet) -> Experiment:
     """Returns the experiment that the settings describe, before its first epoch.
 
     Args:
-        config: the settings.
+        config: the settings, of which `seeds` is for `nets.seeds`.
         data: the set that they name, whole.
 
     Raises:
@@ -171,8 +171,7 @@ def run(
 
 
 def _run(experiment: Experiment, folder: pathlib.Path, share: Callable[[float], None]) -> str:
-    began = time.perf_counter()
-    settings = identity(experiment)
+    began, settings = time.perf_counter(), identity(experiment)
     progress = checkpoint.restore(folder, settings, experiment.fresh)
     before = len(progress.records)
 
@@ -181,19 +180,28 @@ def _run(experiment: Experiment, folder: pathlib.Path, share: Callable[[float], 
         runs.write_log(folder, now.records)
 
     progress = loop.run(experiment.plan, progress, save, share)
+    how = leave(experiment, folder, progress)
+    checkpoint.remove(folder)
+    return f"{how}; {took(began, before)}"
+
+
+def leave(experiment: Experiment, folder: pathlib.Path, progress: loop.Progress) -> str:
+    """Writes a run that is finished, and says how it went; see `run`."""
     # A kill between the last checkpoint and its log leaves a log without that epoch.
     runs.write_log(folder, progress.records)
     kept, variables = _selected(experiment.config, progress)
     found = description(experiment) | {"epoch": kept}
     runs.save(folder, runs.Run(found, experiment.module, variables))
-    checkpoint.remove(folder)
-    seconds = time.perf_counter() - began
-    how = f"{folder}: epoch {kept} of {len(progress.records)} kept, {seconds:.0f} s"
-    if before:
-        how += f", gone on from epoch {before}"
+    how = f"{folder}: epoch {kept} of {len(progress.records)} kept"
     if loop.stopped(progress):
-        how += f"; stopped: the probe fell by more than {experiment.config.drop:g} points"
+        how += f", stopped: the probe fell by more than {experiment.config.drop:g} points"
     return how
+
+
+def took(began: float, before: int) -> str:
+    """Returns the words on how long a training took, and from which epoch it has gone on."""
+    seconds = f"{time.perf_counter() - began:.0f} s"
+    return f"{seconds}, gone on from epoch {before}" if before else seconds
 
 
 def _selected(config: Config, progress: loop.Progress) -> tuple[int, Any]:
@@ -302,6 +310,8 @@ def _require_numbers(config: Config) -> None:
     require_known("protocol", config.protocol, protocols.PROTOCOLS)
     if not 0 <= config.seed < 2**32:
         raise InvalidInput(f"seed = {config.seed}: must lie in [0, 2^32)")
+    if not 1 <= config.seeds <= 2**32 - config.seed:
+        raise InvalidInput(f"seeds = {config.seeds}: must be at least 1, the last below 2^32")
     if not 0 <= config.radius_warm_up <= config.epochs:
         raise InvalidInput(
             f"radius_warm_up = {config.radius_warm_up}: must lie from 0 to the {config.epochs} "

@@ -1,12 +1,14 @@
 """Training from epoch to epoch: measure, learn, select, stop at a collapse, and remember."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from nets import collapse, devices, train
+from nets import collapse, devices, together, train
 from nets.data import Images, take
 from nets.fairness.method import require_data
 from nets.fairness.statistics import HELD_OUT, Statistics
@@ -114,32 +116,115 @@ def run(
     Args:
         plan: see `require_plan`.
         progress: from `begin`, or what `save` was given: what follows does not depend on which.
+        save, share: see `run_seeds`.
+
+    Raises:
+        InvalidInput: where the loss is no longer finite.
+    """
+
+    def save_one(progresses: Sequence[Progress]) -> None:
+        save(progresses[0])
+
+    return run_seeds((plan,), (progress,), save_one, share)[0]
+
+
+def run_seeds(
+    plans: Sequence[Plan],
+    progresses: Sequence[Progress],
+    save: Callable[[Sequence[Progress]], None] = lambda progresses: None,
+    share: Callable[[float], None] = lambda share: None,
+) -> list[Progress]:
+    """Returns the progress of each seed, as `run` does of one.
+
+    Args:
+        plans: of one training but for seed and images. The step of the first is taken, of
+            `nets.together.make_step` if there are several that do not take turns.
+        progresses: of each, after the same epoch, or after that in which it collapsed.
         save: called after every epoch.
         share: called with the share done, in [0, 1].
 
     Raises:
         InvalidInput: where the loss is no longer finite.
     """
-    training, mesh = plan.parts.training, plan.task.mesh
-    data = devices.replicate(mesh, (jnp.asarray(training.images), jnp.asarray(training.labels)))
-    steps = len(data[1]) // plan.batch
-    if not progress.records:
-        progress = progress._replace(state=_learned(plan, progress.state, 0))
-    while len(progress.records) < plan.epochs and not stopped(progress):
-        before = len(progress.records)
-        state, loss = train.run_epoch(
-            plan.step,
-            devices.replicate(mesh, progress.state),
-            data,
-            plan.task.seed,
+    found, epochs = list(progresses), plans[0].epochs
+    for place, (plan, progress) in enumerate(zip(plans, progresses, strict=True)):
+        if not progress.records:
+            found[place] = progress._replace(state=_learned(plan, progress.state, 0))
+    several = len(plans) > 1 and not together.in_turn()
+    run_epoch = _together(plans) if several else _in_turn(plans)
+    steps = len(plans[0].parts.training.labels) // plans[0].batch
+    while going := [place for place, progress in enumerate(found) if not _over(progress, epochs)]:
+        before, size = len(found[going[0]].records), len(going) * steps
+        ended = run_epoch(
+            going,
+            [found[place].state for place in going],
             before + 1,
-            plan.batch,
-            lambda number: share((before + number / steps) / plan.epochs),  # noqa: B023
+            lambda number: share((before + number / size) / epochs),  # noqa: B023
         )
-        progress = _after(plan, progress, state, loss)
-        save(progress)
+        for place, (state, loss) in zip(going, ended, strict=True):
+            found[place] = _after(plans[place], found[place], state, loss)
+        save(found)
     share(1.0)
-    return progress
+    return found
+
+
+def _over(progress: Progress, epochs: int) -> bool:
+    return len(progress.records) >= epochs or stopped(progress)
+
+
+# Of the seeds at some places: (places, states, epoch, after) -> state and mean loss of each.
+_Epoch = Callable[
+    [Sequence[int], list[State], int, Callable[[int], None]], list[tuple[State, float]]
+]
+
+
+def _in_turn(plans: Sequence[Plan]) -> _Epoch:
+    """Returns an epoch that the seeds take one after the other; `after` counts all their steps."""
+    step, batch, mesh = plans[0].step, plans[0].batch, plans[0].task.mesh
+    data = [_placed(mesh, plan.parts.training) for plan in plans]
+    steps = len(data[0][1]) // batch
+
+    def run_epoch(
+        places: Sequence[int], states: list[State], epoch: int, after: Callable[[int], None]
+    ) -> list[tuple[State, float]]:
+        def one(turn: int) -> tuple[State, float]:
+            place, state = places[turn], devices.replicate(mesh, states[turn])
+            seed = plans[place].task.seed
+            count = lambda number: after(turn * steps + number)  # noqa: E731
+            return train.run_epoch(step, state, data[place], seed, epoch, batch, count)
+
+        return [one(turn) for turn in range(len(places))]
+
+    return run_epoch
+
+
+def _together(plans: Sequence[Plan]) -> _Epoch:
+    """Returns an epoch of one step for all seeds."""
+    step, batch, mesh = plans[0].step, plans[0].batch, plans[0].task.mesh
+    images, begins = together.joined([plan.parts.training for plan in plans])
+    data, count = _placed(mesh, images), len(plans[0].parts.training.labels)
+
+    def run_epoch(
+        places: Sequence[int], states: list[State], epoch: int, after: Callable[[int], None]
+    ) -> list[tuple[State, float]]:
+        seeds = [plans[place].task.seed for place in places]
+        orders = [
+            [begins[place] + rows for rows in train.batches(seed, epoch, count, batch)]
+            for place, seed in zip(places, seeds, strict=True)
+        ]
+        size = len(places)
+        states = devices.replicate(mesh, states)
+        return together.run_epoch(
+            step, states, data, seeds, orders, epoch, lambda number: after(size * number)
+        )
+
+    return run_epoch
+
+
+def _placed(mesh: Mesh | None, images: Images) -> tuple[jax.Array, jax.Array]:
+    pair = jnp.asarray(images.images), jnp.asarray(images.labels)
+    placed: tuple[jax.Array, jax.Array] = devices.replicate(mesh, pair)
+    return placed
 
 
 def stopped(progress: Progress) -> bool:

@@ -51,12 +51,14 @@ class Monitor(NamedTuple):
         judge: whether images are correct without and under attack.
         losses: the training objective of each image.
         classes: K.
+        seed: of the random numbers of the attack; what is compiled does not depend on it.
         devices: where to compute, see `nets.blocks.over_blocks`.
     """
 
     judge: Callable[..., Any]
     losses: Callable[..., Any]
     classes: int
+    seed: int = 0
     devices: tuple[jax.Device, ...] | None = None
 
 
@@ -74,7 +76,7 @@ def make_monitor(
     """
 
     def judge(shared: Any, pixels: jax.Array, y: jax.Array, place: jax.Array) -> Any:
-        variables, steps = shared
+        variables, steps, seed = shared
         x = to_floats(pixels)
 
         def logits(points: jax.Array) -> jax.Array:
@@ -88,15 +90,16 @@ def make_monitor(
         clean = ~misclassified(logits(x), y)
         return clean, clean & ~misclassified(logits(points), y)
 
-    def losses(variables: Variables, pixels: jax.Array, y: jax.Array, place: jax.Array) -> Any:
+    def losses(shared: Any, pixels: jax.Array, y: jax.Array, place: jax.Array) -> Any:
+        variables, seed = shared
         keys = _keys(seed, place)
         _, outcome = objective(keys, evaluating(apply), variables, to_floats(pixels), y, inner)
         return outcome.losses
 
-    return Monitor(jit(judge), jit(losses), classes)
+    return Monitor(jit(judge), jit(losses), classes, seed)
 
 
-def _keys(seed: int, place: jax.Array) -> jax.Array:
+def _keys(seed: jax.Array, place: jax.Array) -> jax.Array:
     return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(place)
 
 
@@ -109,7 +112,7 @@ def standing(monitor: Monitor, variables: Variables, images: Images, steps: int)
         images: any number.
         steps: of the attack.
     """
-    shared = variables, jnp.asarray(steps, jnp.int32)
+    shared = variables, jnp.asarray(steps, jnp.int32), np.uint32(monitor.seed)
     clean, robust = _over(monitor, monitor.judge, shared, images)
     count = functools.partial(np.bincount, minlength=monitor.classes)
     return Standing(
@@ -140,7 +143,8 @@ def held_out(
 def _mean_losses(
     monitor: Monitor, variables: Variables, images: Images, found: Standing
 ) -> jax.Array:
-    each = _over(monitor, monitor.losses, variables, images).astype(np.float64)
+    shared = variables, np.uint32(monitor.seed)
+    each = _over(monitor, monitor.losses, shared, images).astype(np.float64)
     totals = np.bincount(images.labels, each, minlength=monitor.classes)
     with np.errstate(invalid="ignore"):
         return jnp.asarray(np.append(totals / found.samples, np.mean(each)), jnp.float32)

@@ -39,7 +39,7 @@ class Task(NamedTuple):
         objective: a function value of `nets.objectives`, with its beta.
         inner: the attack inside it; None for natural training.
         method: of fairness; None treats all classes alike.
-        seed: in [0, 2^32).
+        seed: in [0, 2^32); what is compiled does not depend on it.
         pad, flip: see `nets.augment`.
         mix: share of an image that is its own, the rest of another of its class; 1 for none.
         ema: decay of the average of the variables, in [0, 1); 0 for no average.
@@ -162,10 +162,22 @@ def batches(seed: int, epoch: int, count: int, batch: int) -> Iterator[np.ndarra
 
 
 def make_step(task: Task) -> Step:
-    """Returns the compiled step (state, pixels, labels, chosen, epoch, number) -> (state, loss).
+    """Returns `step_of` the task, compiled."""
+    return compiled(task, step_of(task))
+
+
+def compiled(task: Task, step: Step) -> Step:
+    """Returns a step compiled for the devices of the task."""
+    if task.mesh is None:
+        return jit(step)
+    return jit(step, out_shardings=devices.replicated(task.mesh))
+
+
+def step_of(task: Task) -> Step:
+    """Returns the step (state, pixels, labels, chosen, epoch, number, seed) -> (state, loss).
 
     `pixels` and `labels` are the whole training set, `chosen` the indices of the batch (B,), int32,
-    and `epoch` and `number` scalars from which its random numbers follow.
+    and `epoch`, `number` and `seed` scalars, uint32, from which its random numbers follow.
     """
 
     def step(
@@ -175,8 +187,9 @@ def make_step(task: Task) -> Step:
         chosen: jax.Array,
         epoch: jax.Array,
         number: jax.Array,
+        seed: jax.Array,
     ) -> tuple[State, jax.Array]:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(task.seed), epoch), number)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), epoch), number)
         views, mixes, attacks = jax.random.split(key, 3)
         y = labels[chosen]
         x = to_floats(augment(views, pixels[chosen], task.pad, task.flip))
@@ -184,9 +197,7 @@ def make_step(task: Task) -> Step:
             x = mixing.mix(mixes, x, y, task.mix)
         return _move(task, state, attacks, *devices.spread(task.mesh, (x, y)))
 
-    if task.mesh is None:
-        return jit(step)
-    return jit(step, out_shardings=devices.replicated(task.mesh))
+    return step
 
 
 def _move(
@@ -262,16 +273,26 @@ def run_epoch(
     Raises:
         InvalidInput: where the loss is no longer finite.
     """
-    state = state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
-    losses = []
+    state, losses = anew(state), []
     for number, chosen in enumerate(batches(seed, epoch, len(data[1]), batch)):
-        state, loss = step(state, *data, chosen, np.uint32(epoch), np.uint32(number))
+        moment = np.uint32(epoch), np.uint32(number)
+        state, loss = step(state, *data, chosen, *moment, np.uint32(seed))
         losses.append(loss)
         after(number + 1)
-    mean = float(np.mean(jax.device_get(losses), dtype=np.float64))
+    return state, mean_loss(jax.device_get(losses), epoch)
+
+
+def anew(state: State) -> State:
+    """Returns the state before an epoch: its sums begin anew."""
+    return state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
+
+
+def mean_loss(losses: Any, epoch: int) -> float:
+    """Returns the mean loss of the steps of an epoch; InvalidInput where it is not finite."""
+    mean = float(np.mean(losses, dtype=np.float64))
     if not np.isfinite(mean):
         raise InvalidInput(f"rate: the loss is {mean} in epoch {epoch}; take a smaller rate")
-    return state, mean
+    return mean
 
 
 def learned(task: Task, state: State, held_out: Statistics) -> State:

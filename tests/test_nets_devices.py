@@ -74,7 +74,7 @@ def flat(state):
 
 def arguments_of(task, state):
     chosen, zero = np.zeros(BATCH, np.int32), np.uint32(0)
-    return (*devices.replicate(task.mesh, (state, *digits())), chosen, zero, zero)
+    return (*devices.replicate(task.mesh, (state, *digits())), chosen, zero, zero, zero)
 
 
 def trail(task, state, step):
@@ -84,7 +84,8 @@ def trail(task, state, step):
     for epoch in (1, 2):
         state = devices.replicate(task.mesh, state)
         for number, chosen in enumerate(train.batches(task.seed, epoch, COUNT, BATCH)):
-            state, _ = step(state, *data, chosen, np.uint32(epoch), np.uint32(number))
+            numbers = map(np.uint32, (epoch, number, task.seed))
+            state, _ = step(state, *data, chosen, *numbers)
             found.append(flat(state))
         if epoch == 1:
             state = train.learned(task, state, Statistics())
@@ -105,7 +106,7 @@ def as_pmap_would(task, mesh):
         return jax.lax.pmean(alone(*arguments), devices.AXIS)
 
     whole, part = PartitionSpec(), PartitionSpec(devices.AXIS)
-    parts = (whole, whole, whole, part, whole, whole)
+    parts = (whole, whole, whole, part, whole, whole, whole)
     return quick.jit(
         jax.shard_map(step, mesh=mesh, in_specs=parts, out_specs=whole, check_vma=False)
     )

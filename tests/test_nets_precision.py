@@ -67,7 +67,7 @@ def test_a_network_in_bfloat16_learns_and_all_that_is_kept_is_float32(progress):
 
 def test_convolutions_of_the_step_are_in_bfloat16_and_the_head_is_not(prepared, progress):
     plan, images = prepared.plan, prepared.plan.parts.training
-    chosen, first = np.arange(25, dtype=np.int32), (np.uint32(1), np.uint32(0))
+    chosen, first = np.arange(25, dtype=np.int32), map(np.uint32, (1, 0, 0))
     arguments = (progress.state, images.images, images.labels, chosen, *first)
     text = plan.step.lower(*arguments).as_text()
     convolutions = re.findall(r"stablehlo\.convolution\(.*: \(.*\) -> tensor<.*>", text)
