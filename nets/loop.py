@@ -150,7 +150,7 @@ def run_seeds(
     for place, (plan, progress) in enumerate(zip(plans, progresses, strict=True)):
         if not progress.records:
             found[place] = progress._replace(state=_learned(plan, progress.state, 0))
-    several = len(plans) > 1 and not together.in_turn()
+    several = len(plans) > 1 and not together.in_turn(plans[0].task)
     run_epoch = _together(plans) if several else _in_turn(plans)
     steps = len(plans[0].parts.training.labels) // plans[0].batch
     while going := [place for place, progress in enumerate(found) if not _over(progress, epochs)]:

@@ -36,8 +36,9 @@ def prepare(config: Config, data: DataSet) -> list[Experiment]:
     first = experiment.prepare(config, data)
     if config.seeds == 1:
         return [first]
-    seeds = 1 if together.in_turn() else config.seeds
-    step = first.plan.step if together.in_turn() else together.make_step(first.plan.task)
+    alone = together.in_turn(first.plan.task)
+    seeds = 1 if alone else config.seeds
+    step = first.plan.step if alone else together.make_step(first.plan.task)
     found = []
     for seed in range(config.seed, config.seed + config.seeds):
         one = experiment.prepare(config._replace(seed=seed, seeds=seeds), data)

@@ -1,8 +1,8 @@
 """Several seeds of one training with one compiled step, each with numbers of its own.
 
-On CPU the seeds take their epochs in turn, by the very step of a training alone, so that each has
-its bits. On other devices one step takes all seeds, batched: small networks fill the device then,
-and sums are rounded in another order.
+On CPU, and on several devices, the seeds take their epochs in turn, by the very step of a training
+alone, so that each has its bits. On any other device one step takes all seeds, batched: small
+networks fill the device then, and sums are rounded in another order.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,12 +16,14 @@ from nets.data import Images
 from nets.train import State, Step, Task
 
 
-def in_turn() -> bool:
-    """Returns whether seeds take turns: on CPU, where batched kernels are slow (`nets.conv`).
+def in_turn(task: Task) -> bool:
+    """Returns whether seeds take turns.
 
-    A loop over seeds inside the step would be compiled, and so rounded, unlike the step alone.
+    Batched kernels are slow on CPU (`nets.conv`), and XLA does not spread their convolutions over
+    several devices. A loop over seeds inside the step would be compiled, and so rounded, unlike the
+    step alone.
     """
-    return jax.default_backend() == "cpu"
+    return task.mesh is not None or jax.default_backend() == "cpu"
 
 
 def make_step(task: Task) -> Step:

@@ -83,7 +83,7 @@ def test_each_seed_has_the_bits_of_a_training_alone(digits, quickly):
 
 
 def test_where_seeds_are_batched_only_rounding_differs(digits, quickly, monkeypatch):
-    monkeypatch.setattr(together, "in_turn", lambda: False)
+    monkeypatch.setattr(together, "in_turn", lambda task: False)
     prepared = seeds.prepare(PLAIN._replace(seeds=2), digits)
     assert [experiment.identity(one)["seeds"] for one in prepared] == [2, 2]
     like = experiment.prepare(PLAIN, digits)
@@ -98,7 +98,7 @@ def test_where_seeds_are_batched_only_rounding_differs(digits, quickly, monkeypa
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda"])
 def test_a_batched_step_of_convolutions_is_a_program(digits, monkeypatch, platform):
-    monkeypatch.setattr(together, "in_turn", lambda: False)
+    monkeypatch.setattr(together, "in_turn", lambda task: False)
     monkeypatch.setattr(train, "jit", jax.jit)
     prepared = seeds.prepare(CONFIG._replace(seeds=2), digits)
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[one.fresh.state for one in prepared])
