@@ -181,8 +181,9 @@ _Epoch = Callable[
 def _in_turn(plans: Sequence[Plan]) -> _Epoch:
     """Returns an epoch that the seeds take one after the other; `after` counts all their steps."""
     step, batch, mesh = plans[0].step, plans[0].batch, plans[0].task.mesh
-    data = [_placed(mesh, plan.parts.training) for plan in plans]
-    steps = len(data[0][1]) // batch
+    parts = [plan.parts.training for plan in plans]
+    placed = {id(part): _placed(mesh, part) for part in parts}  # once what they share
+    steps = len(parts[0].labels) // batch
 
     def run_epoch(
         places: Sequence[int], states: list[State], epoch: int, after: Callable[[int], None]
@@ -191,7 +192,8 @@ def _in_turn(plans: Sequence[Plan]) -> _Epoch:
             place, state = places[turn], devices.replicate(mesh, states[turn])
             seed = plans[place].task.seed
             count = lambda number: after(turn * steps + number)  # noqa: E731
-            return train.run_epoch(step, state, data[place], seed, epoch, batch, count)
+            data = placed[id(parts[place])]
+            return train.run_epoch(step, state, data, seed, epoch, batch, count)
 
         return [one(turn) for turn in range(len(places))]
 
