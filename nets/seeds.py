@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nets import checkpoint, experiment, lock, loop, runs, together
@@ -88,24 +88,27 @@ def run(
     """
     if len(experiments) == 1:
         return experiment.run(experiments[0], out, share)
-    places = folders(experiments, out)
-    for place in places:
-        runs.require_writable(place)
+    settings, fresh = _identity(experiments), packed([one.fresh for one in experiments])
     with contextlib.ExitStack() as locks:
-        for place in (out, *places):
-            locks.enter_context(lock.held(place))
+        locks.enter_context(lock.held(out))
         # Another process may have finished them since they were looked at.
         if finished(experiments, out):
             raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
-        return _run(experiments, out, share)
+        progress = checkpoint.restore(out, settings, fresh)
+        for place in folders(experiments, out):
+            runs.require_writable(place)
+            locks.enter_context(lock.held(place))
+        return _run(experiments, out, settings, progress, share)
 
 
 def _run(
-    experiments: Sequence[Experiment], out: pathlib.Path, share: Callable[[float], None]
+    experiments: Sequence[Experiment],
+    out: pathlib.Path,
+    settings: Mapping[str, Any],
+    progress: Progress,
+    share: Callable[[float], None],
 ) -> str:
-    began, settings = time.perf_counter(), _identity(experiments)
-    fresh = packed([one.fresh for one in experiments])
-    progress, places = checkpoint.restore(out, settings, fresh), folders(experiments, out)
+    began, places = time.perf_counter(), folders(experiments, out)
 
     def save(now: Sequence[Progress]) -> None:
         checkpoint.save(out, settings, packed(now))
