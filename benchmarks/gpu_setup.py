@@ -38,6 +38,7 @@ class Sizes(NamedTuple):
         reserve: seconds kept for the evaluation when training is planned.
         compilation: seconds that a first step may take to compile.
         warm_up, forks: epochs of the fairness study.
+        precision: of what is trained.
     """
 
     options: dict[str, Any]
@@ -58,6 +59,7 @@ class Sizes(NamedTuple):
     compilation: float
     warm_up: int
     forks: int
+    precision: str = "bfloat16"
 
 
 FULL = Sizes(
@@ -81,7 +83,7 @@ FULL = Sizes(
     forks=24,
 )
 SMALL = Sizes(
-    options={"stem": 4, "widths": [4, 4, 8, 8], "dtype": "float32"},
+    options={"stem": 4, "widths": [4, 4, 8, 8]},
     small={"stages": [[8], [8]], "hidden": [32]},
     checks=(8, 16, 64, 20),
     matmul=256,
@@ -99,13 +101,15 @@ SMALL = Sizes(
     compilation=5.0,
     warm_up=2,
     forks=2,
+    precision="float32",
 )
 
 
 def settings(sizes: Sizes, seed: int) -> Config:
     """Returns the settings of the baseline."""
     _, found = config.read([CONFIG])
-    return found._replace(options={**found.options, **sizes.options}, seed=seed)
+    options = {**found.options, **sizes.options}
+    return found._replace(options=options, precision=sizes.precision, seed=seed)
 
 
 def with_batch(wanted: Config, batch: int) -> Config:

@@ -102,10 +102,11 @@ class Stepper:
     def run(self, steps: int) -> float:
         """Returns the seconds of so many steps."""
         began = time.perf_counter()
+        seed = self.prepared.config.seed
         for number in range(steps):
-            chosen = next(self.batches)
+            moment = map(np.uint32, (1, number, seed))
             self.state, _ = self.prepared.plan.step(
-                self.state, *self.data, chosen, np.uint32(1), np.uint32(number)
+                self.state, *self.data, next(self.batches), *moment
             )
         jax.block_until_ready(self.state)
         return time.perf_counter() - began

@@ -268,7 +268,7 @@ def test_the_attack_takes_no_gradients_of_kernels():
     prepared = experiment.prepare(wanted, gpu_setup.synthetic(10, 10, 8))
     images = prepared.data.train
     step = jax.jit(prepared.plan.step.__wrapped__).trace(
-        prepared.fresh.state, *images, np.arange(4, dtype=np.int32), np.uint32(1), np.uint32(0)
+        prepared.fresh.state, *images, np.arange(4, dtype=np.int32), *map(np.uint32, (1, 0, 0))
     )
     # Three convolutions: one and its gradient for the images in each step of the attack; in the
     # update one and both its gradients, but for the images' own.
