@@ -1,7 +1,30 @@
 """Strict settings for every test: float64 by default, no silent promotion of dtype or rank."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import pytest
+
+# XLA's older emitter of fusions compiles in half of the time, which is most of what tests take, and
+# runs as fast. An unknown flag would abort, so a process of its own tries it, once a session.
+QUICK = "--xla_cpu_use_fusion_emitters=false"
+
+
+def _compile_quickly() -> None:
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
+    code = "import jax; jax.jit(lambda x: x + 1)(1)"
+    tried = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"XLA_FLAGS": flags}, capture_output=True
+    )
+    if tried.returncode == 0:
+        os.environ["XLA_FLAGS"] = flags
+
+
+# Workers inherit what the first process finds; XLA reads it when it first compiles.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _compile_quickly()
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
