@@ -16,7 +16,7 @@ from sims.plan import versions
 from theory.problem import InvalidInput, require_known
 
 KIND = "network study"
-VARIABLES = ("correct", "label", "confusion", "settings", "seconds")
+VARIABLES = ("correct", "label", "confusion", "settings", "epochs")
 # What all evaluations of a study share beside the samples.
 SHARED = (*evaluation.IDENTITY, "model", "protocol")
 
@@ -35,8 +35,8 @@ def make(
     Args:
         evaluations: by method and seed, of every method with every seed: of the same samples under
             the same threat.
-        settings: what JSON holds of each run, by method and seed; `seconds`, where there, are those
-            of its training.
+        settings: what JSON holds of each run, by method and seed; `epochs` are those that it took,
+            fewer than its `training` asks for where it collapsed.
         reference: the method that the others are compared with.
         level: chance that any interval of the report misses, in (0, 1).
         attributes: for the record.
@@ -45,7 +45,7 @@ def make(
     Returns:
         `correct` (method, seed, condition, sample) int8, without attack and after all attacks;
         `label` (sample); `confusion` (method, seed, class, said) int64, under attack; `settings`
-        (method, seed) and `warm_up` (seed), JSON; `seconds` (method, seed), nan where unknown.
+        (method, seed) and `warm_up` (seed), JSON; `epochs` (method, seed) int64.
 
     Raises:
         InvalidInput: for an unknown reference, a run that is missing, a level outside (0, 1), or
@@ -75,7 +75,7 @@ def make(
                 "seed",
                 np.array([json.dumps((warm_up or {}).get(s)) for s in seeds], object),
             ),
-            "seconds": (runs, table(lambda *k: float(settings[k].get("seconds", np.nan)))),
+            "epochs": (runs, table(lambda *k: settings[k]["epochs"]).astype(np.int64)),
         },
         coords={
             "method": methods,
@@ -119,6 +119,19 @@ def flags(dataset: xr.Dataset, method: str, condition: str) -> np.ndarray:
 def others(dataset: xr.Dataset) -> Sequence[str]:
     """Returns the names of the methods but for the reference."""
     return [name for name in dataset["method"].values.tolist() if name != dataset.reference]
+
+
+def stopped(dataset: xr.Dataset) -> list[str]:
+    """Returns which trainings ended before their last epoch, because the probe collapsed."""
+    found = []
+    for method in dataset["method"].values:
+        for seed in dataset["seed"].values:
+            part = dataset.sel({"method": method, "seed": seed})
+            taken = int(part["epochs"])
+            wanted = json.loads(str(part["settings"].values))["training"]["epochs"]
+            if taken < wanted:
+                found.append(f"{method} with seed {seed} after {taken} of {wanted} epochs")
+    return found
 
 
 def _flags(found: xr.Dataset) -> np.ndarray:

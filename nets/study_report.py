@@ -12,7 +12,7 @@ from nets.evaluate import CLEAN
 from nets.evaluation import CONDITIONS, ROBUST
 from nets.extremes import accuracies, best_change, worst_change
 from nets.report import class_counts
-from nets.study_file import flags, others
+from nets.study_file import flags, others, stopped
 from sims.average_mean import average_interval
 from sims.interval import Bounds, require_level
 from theory.problem import InvalidInput
@@ -110,7 +110,7 @@ def changes(dataset: xr.Dataset, level: float | None = None) -> xr.Dataset:
             "condition": list(CONDITIONS),
             "class": dataset["class"].values,
         },
-        attrs={"level": level, "reference": dataset.reference},
+        attrs={"level": level, "reference": dataset.reference, "stopped": stopped(dataset)},
     )
 
 
@@ -242,6 +242,8 @@ def heading(found: xr.Dataset) -> str:
     )
     if number > 1:
         text += f"; Student: over seeds, {percent} each, assuming normality"
+    if found.stopped:
+        text += f"; not the whole budget, as they collapsed: {', '.join(found.stopped)}"
     return text
 
 

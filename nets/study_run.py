@@ -1,6 +1,5 @@
 """A study from plan to result file: what is there is verified, what is not is trained."""
 
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -160,15 +159,5 @@ def _record(folder: pathlib.Path) -> Mapping[str, Any]:
     found = runs.load(folder)
     kept = {key: value for key, value in found.settings.items() if key not in ("class_names",)}
     kept["parameters"] = runs.checksum(found.variables)
-    if seconds := _seconds(folder):
-        kept["seconds"] = seconds
+    kept["epochs"] = len((folder / runs.LOG).read_text("utf-8").splitlines())
     return kept
-
-
-def _seconds(folder: pathlib.Path) -> float | None:
-    """Returns the seconds of a training, where its log says them of every epoch."""
-    try:
-        lines = (folder / runs.LOG).read_text("utf-8").splitlines()
-        return sum(json.loads(line)["seconds"] for line in lines)
-    except (OSError, ValueError, KeyError):
-        return None

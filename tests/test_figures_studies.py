@@ -14,6 +14,7 @@ from sims import results
 from theory.problem import InvalidInput
 
 METHODS = ("trades", "dafa", "frl", "a-method-of-a-long-name", "wat", "faal", "mixup")
+SETTINGS = {"epochs": 1, "training": {"epochs": 1}}
 CLASSES = ("T-shirt/top", "trouser", "pullover", "ankle boot")
 EACH, SEEDS = 40, (0, 1)
 
@@ -39,7 +40,7 @@ def dataset():
         attributes |= {"radius": 0.1, "model": "small-cnn", "protocol": "budget"}
         found[method, seed] = evaluation.make(outcomes, labels, CLASSES, 0.05, attributes)
     return study_file.make(
-        found, {key: {} for key in found}, reference="trades", level=0.05, attributes={}
+        found, dict.fromkeys(found, SETTINGS), reference="trades", level=0.05, attributes={}
     )
 
 

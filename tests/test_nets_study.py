@@ -238,7 +238,8 @@ def test_a_result_file_has_what_tables_and_figures_need(done):
     warm = json.loads(str(found["warm_up"].values[0]))
     assert warm["parameters"] == runs.checksum(runs.load(out / "warm-up-seed3").variables)
     assert json.loads(str(made_up()["warm_up"].values[0])) is None
-    assert np.isnan(found["seconds"]).all()  # Logs say nothing of the clock.
+    assert (found["epochs"] == 1).all()
+    assert study_file.stopped(found) == []
     assert found.attrs["radius"] == 0.05
     assert (out / study_run.FILE).stat().st_size < 60_000
 
@@ -348,7 +349,7 @@ def made_up(seeds=(0, 1), level=0.05, **changes):
             found[method, seed] = evaluation.make(
                 outcomes, LABELS, ("a", "b", "c"), 0.05, attributes
             )
-    settings = {key: {"seconds": 2.0} for key in found}
+    settings = {key: {"epochs": 2, "training": {"epochs": 2 + key[1]}} for key in found}
     found = {key: one.assign_attrs(changes.get(key[0], {})) for key, one in found.items()}
     return study_file.make(
         found, settings, reference="old", level=level, attributes={"name": "made-up"}
@@ -429,6 +430,8 @@ def test_tables_hold_the_numbers(changed):
     low, middle, high = (100 * float(part[name]) for name in ("low", "change", "high"))
     cell = f"{middle:+.1f} [{low:+.1f}, {high:+.1f}] helps"
     assert cell in text
+    assert "new with seed 1 after 2 of 3 epochs" in text
+    assert "with seed 0 after" not in text
     assert cell.removesuffix(" helps") in study_report.summary(changed)
     assert f"{float(changed['rho'].sel({'method': 'new'}).mean()):+.3f}" in text
 
@@ -437,7 +440,7 @@ def test_a_file_comes_back_as_it_was(tmp_path):
     dataset = made_up()
     results.save(dataset, tmp_path / "study.nc")
     xr.testing.assert_identical(study_file.load(tmp_path / "study.nc"), dataset)
-    assert (dataset["seconds"] == 2.0).all()
+    assert (dataset["epochs"] == 2).all()
     results.save(dataset.drop_vars("correct"), tmp_path / "other.nc")
     with pytest.raises(InvalidInput, match="not a result file"):
         study_file.load(tmp_path / "other.nc")
