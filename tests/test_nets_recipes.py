@@ -16,7 +16,7 @@ SMALL = {
 }
 PER_CLASS = 400
 # Steps of the attack in training, in 1/255 or, of radius .031, as they are written.
-STEPS = {"8/255": 2 / 255, "0.031": 0.007, "0.2": 0.1, "0.1": 0.05}
+STEPS = {"8/255": 2 / 255, "0.031": 0.007, "0.2": 0.1, "0.1": 0.05, "0.3": 0.075}
 
 
 def synthetic(name):
@@ -30,7 +30,7 @@ def synthetic(name):
 
 @pytest.fixture(scope="module")
 def sets():
-    return {name: synthetic(name) for name in (DEFAULT, "fashion-mnist", "cifar-10")}
+    return {name: synthetic(name) for name in (DEFAULT, "mnist", "fashion-mnist", "cifar-10")}
 
 
 def small(name, **changes):
