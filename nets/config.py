@@ -123,7 +123,9 @@ def read(words: Sequence[str]) -> tuple[str, Config]:
     if path.suffix != ".toml":
         require_known("config", first, names())
         path = CONFIGS / f"{first}.toml"
-    found = _parsed(path)
+    found = parsed(path, "config", FORMAT)
+    for key in found:
+        require_known(f"config = {path}: key", key, KINDS)
     for word in words[bool(words and "=" not in words[0]) :]:
         _set(found, word)
     return path.stem, Config(**{key: _typed(key, value) for key, value in found.items()})
@@ -153,20 +155,26 @@ def as_value(text: str) -> Any:
         return text
 
 
-def _parsed(path: pathlib.Path) -> dict[str, Any]:
+def parsed(path: pathlib.Path, kind: str, number: int) -> dict[str, Any]:
+    """Returns what a TOML file holds beside its format.
+
+    Args:
+        path: of the file.
+        kind: what it is, for errors.
+        number: the format that it must have.
+
+    Raises:
+        InvalidInput: naming the file: unreadable or of another format.
+    """
     try:
         found = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise InvalidInput(f"config = {path}: cannot be read ({error.strerror})") from error
+        raise InvalidInput(f"{kind} = {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise InvalidInput(f"config = {path}: not TOML ({error})") from error
-    if found.get("format") != FORMAT:
-        raise InvalidInput(
-            f"config = {path}: format = {found.get('format', 'missing')}, must be {FORMAT}"
-        )
-    del found["format"]
-    for key in found:
-        require_known(f"config = {path}: key", key, KINDS)
+        raise InvalidInput(f"{kind} = {path}: not TOML ({error})") from error
+    said = found.pop("format", "missing")
+    if said != number:
+        raise InvalidInput(f"{kind} = {path}: format = {said}, must be {number}")
     return found
 
 

@@ -1,7 +1,6 @@
 """A study: several methods of training with several seeds under one budget, as one TOML file."""
 
 import pathlib
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -88,7 +87,7 @@ def read(words: Sequence[str]) -> Study:
     if path.suffix != ".toml":
         require_known("study", words[0], names())
         path = STUDIES / f"{words[0]}.toml"
-    found = _parsed(path)
+    found = config.parsed(path, "study", FORMAT)
     for word in words[1:]:
         _set(found, word)
     return _study(path, found)
@@ -112,20 +111,6 @@ def plan(study: Study, out: pathlib.Path) -> list[Planned]:
         for name, settings in study.methods.items():
             own = config.replaced(shared, settings, f"methods.{name}")
             found.append(Planned(name, seed, out / f"{name}-seed{seed}", own))
-    return found
-
-
-def _parsed(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        found = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"study = {path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InvalidInput(f"study = {path}: not TOML ({error})") from error
-    if found.get("format") != FORMAT:
-        said = found.get("format", "missing")
-        raise InvalidInput(f"study = {path}: format = {said}, must be {FORMAT}")
-    del found["format"]
     return found
 
 

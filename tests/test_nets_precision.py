@@ -7,13 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import quick
+import small_training
 
 from nets import experiment, loop, models, monitor, runs, train
 from nets.attacks.losses import cross_entropy
 from nets.config import Config
-from nets.data import DataSet, Images, load
 from nets.evaluate import to_floats
-from nets.subsets import hold_out
 
 CONFIG = Config(
     model="preact-resnet-18",
@@ -29,10 +28,7 @@ CONFIG = Config(
 
 @pytest.fixture(scope="module")
 def digits():
-    found = load()
-    _, part = hold_out(found.train, 20, 1)
-    part = Images(part.images[:, ::3, ::3], part.labels)
-    return DataSet("digits", part, part, found.class_names, found.fingerprint)
+    return small_training.digits()
 
 
 @pytest.fixture(scope="module")

@@ -8,42 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import quick
+import small_training
 
 from nets import __main__ as command
 from nets import checkpoint, experiment, loop, monitor, runs, seeds, together, train
-from nets.config import Config
-from nets.data import DataSet, Images, load
-from nets.subsets import hold_out
 from theory.problem import InvalidInput
 
-# Batch statistics, a method with a state, an average, crops, mixup, and other images for each seed.
-CONFIG = Config(
-    model="preact-resnet-18",
-    options={"stem": 4, "widths": [4], "blocks": 1},
-    objective="pgd",
-    attack_steps=1,
-    radius=0.1,
-    fairness="dafa",
-    fairness_options={"warm_up": 1},
-    held_out=2,
-    epochs=2,
-    batch=60,
-    seed=4,
-    ema=0.9,
-    crop=2,
-    flip=True,
-    mix=0.8,
-    rate=0.05,
-)
+# With other images for each seed.
+CONFIG = small_training.CONFIG._replace(epochs=2, seed=4)
 PLAIN = CONFIG._replace(model="logistic", options={}, fairness="none", fairness_options={})
 
 
 @pytest.fixture(scope="module")
 def digits():
-    found = load()
-    _, part = hold_out(found.train, 20, 1)
-    part = Images(part.images[:, ::3, ::3], part.labels)
-    return DataSet("digits", part, part, found.class_names, found.fingerprint)
+    return small_training.digits()
 
 
 @pytest.fixture

@@ -11,41 +11,19 @@ import sys
 import jax
 import numpy as np
 import pytest
+import small_training
 
 from nets import __main__ as command
 from nets import checkpoint, experiment, lock, loop, runs
-from nets.config import Config
-from nets.data import DataSet, Images, load
-from nets.subsets import hold_out
 from theory.problem import InvalidInput
 
-# A network with batch statistics, a method with a state, an average, crops, flips and mixup.
-CONFIG = Config(
-    model="preact-resnet-18",
-    options={"stem": 4, "widths": [4], "blocks": 1},
-    objective="pgd",
-    attack_steps=1,
-    radius=0.1,
-    fairness="dafa",
-    fairness_options={"warm_up": 1},
-    held_out=2,
-    epochs=4,
-    batch=60,
-    ema=0.9,
-    crop=2,
-    flip=True,
-    mix=0.8,
-    rate=0.05,
-)
+CONFIG = small_training.CONFIG
 SETTINGS = {"a": 1}
 
 
 @pytest.fixture(scope="module")
 def digits():
-    found = load()
-    _, part = hold_out(found.train, 20, 1)
-    part = Images(part.images[:, ::3, ::3], part.labels)
-    return DataSet("digits", part, part, found.class_names, found.fingerprint)
+    return small_training.digits()
 
 
 @pytest.fixture(scope="module")
