@@ -28,13 +28,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nets import compiler, data
 from nets.attacks import losses
 from nets.attacks.apgd import apgd
 from nets.attacks.ascent import ascend_adaptively
-from nets.attacks.ensemble import ensemble
 from nets.attacks.gradient import at_input, pgd
-from nets.models import build, initialise, logits_fn
+from nets.compute import compiler
+from nets.data import load as data
+from nets.evaluation.ensemble import ensemble
+from nets.models.registry import build, initialise, logits_fn
 from theory.problem import LinfBall
 
 try:
@@ -50,7 +51,7 @@ SINGLE = "flags 0.4 %, accuracy 0.2 pt, median loss 1e-5"
 LOSSES = {"ce": losses.cross_entropy, "dlr": losses.dlr}
 
 
-class Problem:
+class GateProblem:
     """Images, labels and two trained networks, in JAX and in torch."""
 
     def __init__(self, folder, points):
@@ -376,7 +377,7 @@ def main():
     # On a shared machine threads of torch wait for each other, spinning: that would count as work.
     torch.set_num_threads(1)
     jax.config.update("jax_enable_x64", True)
-    problem = Problem(options.data, options.points)
+    problem = GateProblem(options.data, options.points)
     radii = {"mlp, V2 and V3": SMALL_RADIUS, "small-cnn, all others": RADIUS}
     report = {"versions": versions(), "data": problem.fingerprint, "radii": radii}
     report["gates"] = {}

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize, stats
 
-from theory.grid import optimal_risk_grid
 from theory.problem import L2Ball
+from theory.rules.grid import optimal_risk_grid
 
 HALF_GAP = np.linspace(3.0, 0.5, 8)
 ALPHAS = np.linspace(0.5, 2.0, 10)

@@ -17,9 +17,8 @@ from scipy import stats
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in (".", "tests")]
 
-from reference_quantiles import PROBABILITIES, TWO_SIDED  # noqa: E402
-
-from sims import bits, draws  # noqa: E402
+from sims.random import bits, draws
+from support.oracles.quantiles import PROBABILITIES, TWO_SIDED
 
 SIZES, ROUNDS, ALPHA = (10**4, 10**5, 10**6), 21, 1.5
 BLOCK, BLOCKS = 1 << 18, 1 << 10
@@ -27,9 +26,9 @@ FAMILY_WISE = 1e-6
 RATIOS = (
     ("scipy levy_stable.rvs", "symmetric_stable"),
     ("naive jax.random stable", "symmetric_stable"),
-    ("symmetric_stable", "two words, sims.bits"),
+    ("symmetric_stable", "two words, sims.random.bits"),
     ("jax.random.normal", "normal"),
-    ("two words, jax.random.bits", "two words, sims.bits"),
+    ("two words, jax.random.bits", "two words, sims.random.bits"),
 )
 
 
@@ -63,7 +62,7 @@ def contenders(size: int) -> dict[str, Callable[[], object]]:
 
     return {
         "two words, jax.random.bits": jitted(two_jax_words),
-        "two words, sims.bits": jitted(two_words),
+        "two words, sims.random.bits": jitted(two_words),
         "jax.random.normal": jitted(lambda key, _: jax.random.normal(key, shape, jnp.float32)),
         "normal": jitted(lambda key, _: draws.normal(key, shape)),
         "scipy levy_stable.rvs": lambda: stats.levy_stable.rvs(

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 # Leave room for PyTorch, which shares the GPU; read by JAX when it starts.
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.6")
 
-from sims.command import USAGE, run
+from sims.cli.frame import USAGE, run
 
 
 def baseline(
@@ -45,8 +45,8 @@ def baseline(
         small: everything at a size for a CPU
         seed: of all random numbers, in [0, 2^32)
     """
-    from benchmarks import gpu_baseline
-    from benchmarks.gpu_clock import Clock
+    from benchmarks.gpu_phases import baseline as gpu_baseline
+    from benchmarks.gpu_phases.clock import Clock
 
     clock = Clock(seconds)
     sizes, data = _prepared(directory, cache or work / "compiled", small)
@@ -81,8 +81,8 @@ def fairness(
         warm_up: epochs before the fork; 0 for the study's own 40
         forks: epochs of each fork; 0 for the study's own 24
     """
-    from benchmarks import gpu_fairness
-    from benchmarks.gpu_clock import Clock
+    from benchmarks.gpu_phases import fairness as gpu_fairness
+    from benchmarks.gpu_phases.clock import Clock
 
     clock = Clock(seconds)
     sizes, data = _prepared(directory, cache or work / "compiled", small)
@@ -94,7 +94,7 @@ def _prepared(directory: Path | None, cache: Path, small: bool):
     """Returns sizes and data, once JAX knows where to keep what it compiles."""
     import jax
 
-    from benchmarks import gpu_setup
+    from benchmarks.gpu_phases import setup as gpu_setup
 
     jax.config.update("jax_compilation_cache_dir", str(cache.resolve()))
     sizes = gpu_setup.SMALL if small else gpu_setup.FULL

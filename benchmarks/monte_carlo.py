@@ -5,7 +5,8 @@ python benchmarks/monte_carlo.py --memory 30    peak memory and executables at 2
 
 64 cells, own noise for each, four risks a draw, one core, cpu time. The peers draw fresh noise for
 each cell, in pieces that fit into the cache, and count four thresholds, which is less work than to
-build the perturbed points, as `sims.cells` does. NumPy is measured in float32 and in its default.
+build the perturbed points, as `sims.projection.cells` does. NumPy is measured in float32 and in its
+default.
 """
 
 import importlib.util
@@ -24,7 +25,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sims.cells import Cells, count
+from sims.projection.cells import Cells, count
 
 MEASURES_MEMORY = "--memory" in sys.argv
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -93,7 +94,9 @@ def contenders(law: str) -> dict[str, tuple[Run, int]]:
             "numpy": lambda: numpy_stable(rng, np.float64),
             "scipy": lambda: stats.levy_stable.rvs(ALPHA, 0, size=PIECE, random_state=rng),
         }
-    runs: dict[str, tuple[Run, int]] = {"sims.cells": (lambda n: count(key, cells, n), 8 * PIECE)}
+    runs: dict[str, tuple[Run, int]] = {
+        "sims.projection.cells": (lambda n: count(key, cells, n), 8 * PIECE)
+    }
     runs |= {name: (pieces(draw, counted), PIECE) for name, draw in samplers.items()}
     if HAS_TORCH:
         draw = torch_stable if law == "stable" else lambda: torch.randn(PIECE)
@@ -116,18 +119,22 @@ def nanoseconds(runs: dict[str, tuple[Run, int]]) -> dict[str, np.ndarray]:
 def print_speed(law: str) -> None:
     """One law's absolute rates and ratios."""
     times = nanoseconds(contenders(law))
-    print(f"{law}: ns a cell-sample, median (best), million a cpu-second; times sims.cells")
+    print(
+        f"{law}: ns a cell-sample, median (best), million a cpu-second; times sims.projection.cells"
+    )
     for name, values in times.items():
-        low, middle, high = np.quantile(values / times["sims.cells"], [0.25, 0.5, 0.75])
+        low, middle, high = np.quantile(values / times["sims.projection.cells"], [0.25, 0.5, 0.75])
         print(
             f"  {name:13s} {np.median(values):7.2f} ({values.min():7.2f}) "
             f"{1e3 / np.median(values):6.0f}   {middle:5.2f} ({low:.2f} to {high:.2f})"
         )
     rate, ratio = GOALS[law]
-    best = np.min([values for name, values in times.items() if name != "sims.cells"], axis=0)
+    best = np.min(
+        [values for name, values in times.items() if name != "sims.projection.cells"], axis=0
+    )
     print(
-        f"  rate {1e3 / np.median(times['sims.cells']):.0f} million (goal {rate}), "
-        f"{np.median(best / times['sims.cells']):.1f} times the best peer (goal {ratio})"
+        f"  rate {1e3 / np.median(times['sims.projection.cells']):.0f} million (goal {rate}), "
+        f"{np.median(best / times['sims.projection.cells']):.1f} times the best peer (goal {ratio})"
     )
 
 

@@ -26,8 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nets import compiler
-from nets.models import build, initialise
+from nets.compute import compiler
+from nets.models.registry import build, initialise
 
 try:
     import torch
@@ -239,8 +239,8 @@ def main():
     print(f"load {os.getloadavg()[0]:.1f}, compiler options {compiler.options() or 'none'}")
     updated = ours()
     with (
-        mock.patch("nets.network.Conv", nn.Conv),
-        mock.patch("nets.models.max_pool", lambda x: nn.max_pool(x, (2, 2), (2, 2))),
+        mock.patch("nets.models.network.Conv", nn.Conv),
+        mock.patch("nets.models.registry.max_pool", lambda x: nn.max_pool(x, (2, 2), (2, 2))),
     ):
         other = textbook()
     contenders = {"ours": ours, "textbook flax": textbook}

@@ -32,7 +32,7 @@ ALPHAS = (0.5, 0.9, 1.37, 1.9)
 CLOSED_FORMS = {("pdf", 0.5)}
 SIZE = 1 << 17
 REPEATS = 15
-REFERENCE = pathlib.Path(__file__).parents[1] / "tests" / "stable_reference.npz"
+REFERENCE = pathlib.Path(__file__).parents[1] / "tests/support/references/stable_reference.npz"
 
 
 def nanoseconds(call, count):

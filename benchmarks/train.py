@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import jax
 import numpy as np
 
-from sims.train_data import Split, splits
-from sims.train_grid import Grid, Threat, published
-from sims.train_loop import shuffles
-from sims.train_run import first_weights, train_grid
-from sims.train_setup import Settings
+from sims.training.data import Split, splits
+from sims.training.grid import Grid, GridThreat, published
+from sims.training.loop import shuffles
+from sims.training.run import first_weights, train_grid
+from sims.training.setup import Settings
 
 try:
     import torch
@@ -40,7 +40,7 @@ ROUNDS, BATCH, STEPS, RATE, SEED = 3, 64, 96, 1e-3, 2
 COMPILE = "/jax/core/compile/backend_compile_duration"
 
 
-def attacked(model, criterion, x, y, threat: Threat):
+def attacked(model, criterion, x, y, threat: GridThreat):
     """The batch one step up its loss; like advertorch's, it leaves gradients in the parameters."""
     leaf = x.detach().clone().requires_grad_()
     criterion(model(leaf), y).backward()
@@ -54,7 +54,7 @@ def tensors(points):
     return torch.from_numpy(points.x), torch.from_numpy((points.y > 0).astype(np.int64))
 
 
-def epoch(model, criterion, optimiser, batches, threat: Threat) -> None:
+def epoch(model, criterion, optimiser, batches, threat: GridThreat) -> None:
     for x, y in batches:
         optimiser.zero_grad()
         if threat.radius:
@@ -72,7 +72,7 @@ def validate(model, criterion, loader) -> float:
     return float(np.mean(losses))
 
 
-def loop_seconds(split: Split, threat: Threat) -> float:
+def loop_seconds(split: Split, threat: GridThreat) -> float:
     """Processor seconds of an epoch of the loop with validation: the median of a few."""
     sets = [torch.utils.data.TensorDataset(*tensors(p)) for p in (split.train, split.validation)]
     used, held = (
@@ -90,7 +90,7 @@ def loop_seconds(split: Split, threat: Threat) -> float:
     return float(np.median(times[1:]))
 
 
-def loop_weights(split: Split, threat: Threat, epochs: int, double: bool) -> np.ndarray:
+def loop_weights(split: Split, threat: GridThreat, epochs: int, double: bool) -> np.ndarray:
     """The difference of the two logits' weights after some epochs on this project's batches."""
     x, y = tensors(split.train)
     dtype = torch.float64 if double else torch.float32

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from sims.command import CONTRADICTED, progress_bar, run, side_by_side
+from sims import files
+from sims.cli.frame import CONTRADICTED, progress_bar, run, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,26 +45,28 @@ def make(
     """
     if data:
         return _draw_files(data, out)
-    from figures import figure, gallery, style
-    from sims import interval, results
-    from sims.plan import make_plan
-    from sims.sweep import sweep
-    from sims.verdict import summarise
-    from theory.claim import find
+    from figures import gallery
+    from figures.kit import registry, style
+    from sims.stats import interval
+    from sims.sweep import file as sweep_file
+    from sims.sweep.plan import make_plan
+    from sims.sweep.run import sweep
+    from sims.sweep.verdict import summarise
+    from theory.claims.registry import find
 
     style.use()
-    everything, chosen = figure.pictures(), figure.choose(names)
+    everything, chosen = registry.pictures(), registry.choose(names)
     claims = list(dict.fromkeys(claim for picture in chosen for claim in picture.claims))
     share = level / len({claim for picture in everything.values() for claim in picture.claims})
     interval.require_level(level)
-    results.require_writable(out)
+    files.require_writable(out)
     if fresh:
         for claim in claims:
             if (out / f"{claim}.nc").exists():
                 (out / f"{claim}.nc").replace(out / f"{claim}.nc.old")
 
     def resumed(claim: str) -> None:
-        results.resume(out / f"{claim}.nc", make_plan(find(claim), trials=trials, seed=seed))
+        sweep_file.resume(out / f"{claim}.nc", make_plan(find(claim), trials=trials, seed=seed))
 
     datasets: dict[str, xr.Dataset] = {}
     status = 0
@@ -96,17 +99,18 @@ def make(
 
 def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
     """Draws result files, each as its kind asks, once all of them have been read."""
-    from figures import style
-    from nets import evaluation, study_file
-    from sims import results
+    from figures.kit import style
+    from nets.evaluation import file as evaluation_file
+    from nets.study import file as study_file
+    from sims.sweep import file as sweep_file
 
     style.use()
-    loaded = [results.load(path, ()) for path in paths]
+    loaded = [sweep_file.load(path, ()) for path in paths]
     drawings = [_drawing(path, dataset) for path, dataset in zip(paths, loaded, strict=True)]
-    results.require_writable(out)
+    files.require_writable(out)
     for path, dataset, draw in zip(paths, loaded, drawings, strict=True):
         # Runs of networks may all call their file alike; their folders differ.
-        of_run = dataset.attrs.get("kind") in (evaluation.KIND, study_file.KIND)
+        of_run = dataset.attrs.get("kind") in (evaluation_file.KIND, study_file.KIND)
         name = f"{path.parent.name}-{path.stem}" if of_run else path.stem
         for part, drawn in draw(dataset).items():
             print(_save(drawn, f"{name}-{part}" if part else name, out))
@@ -115,23 +119,24 @@ def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
 
 def _drawing(path: pathlib.Path, dataset: xr.Dataset) -> Callable[[xr.Dataset], dict[str, Figure]]:
     """Returns what draws a result file, once the file has all that is drawn."""
-    from nets import evaluation, study_file
-    from sims import results, train_file
+    from nets.evaluation import file as evaluation_file
+    from nets.study import file as study_file
+    from sims.training import file as training_file
 
     kind = dataset.attrs.get("kind")
     if kind == study_file.KIND:
-        from figures.studies import study
+        from figures.results.studies import study
 
-        results.require_variables(path, dataset, study_file.VARIABLES)
+        files.require_variables(path, dataset, study_file.VARIABLES)
         return study
-    if kind == evaluation.KIND:
-        from figures.networks import evaluation as draw
+    if kind == evaluation_file.KIND:
+        from figures.results.networks import evaluation as draw
 
-        results.require_variables(path, dataset, evaluation.VARIABLES)
+        files.require_variables(path, dataset, evaluation_file.VARIABLES)
     else:
-        from figures.hu2023_training import training as draw
+        from figures.results.training_grid import training as draw
 
-        results.require_variables(path, dataset, train_file.VARIABLES)
+        files.require_variables(path, dataset, training_file.VARIABLES)
     return lambda whole: {"": draw(whole)}
 
 

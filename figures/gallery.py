@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import xarray as xr
 
-from figures.figure import Picture
-from sims.verdict import summarise
-from theory.claim import bibtex, find
+from figures.kit.registry import Picture
+from sims.sweep.verdict import summarise
+from theory.claims.registry import bibtex, find
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from nets.commands import EVALUATION, Norm, compare, evaluate, report, study
-from sims.command import USAGE, progress_bar, run
+from nets.cli import DEFAULT_NAME, Norm, compare, evaluate, report, study
+from sims.cli.frame import USAGE, progress_bar, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +39,11 @@ def train(
         directory: where data sets are; the environment variable ROBUST_RISK_DATA if not given
         report: no evaluation after training; `evaluate` makes it later
     """
-    from nets import config, runs, seeds
-    from nets.data import load
-    from theory.problem import InvalidInput
+    from nets import config
+    from nets.data.load import load
+    from nets.experiment import seeds
+    from nets.runs import folder as run_folder
+    from theory.domain import InvalidInput
 
     name, wanted = config.read(words)
     out = out or pathlib.Path("runs") / name
@@ -50,11 +52,11 @@ def train(
     folders = seeds.folders(prepared, out)
     if seeds.finished(prepared, out):
         # Only evaluations that were stopped are left to do.
-        folders = [each for each in folders if not (each / f"{EVALUATION}.nc").exists()]
+        folders = [each for each in folders if not (each / f"{DEFAULT_NAME}.nc").exists()]
         if not report or not folders:
             raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
     else:
-        runs.require_writable(out)
+        run_folder.require_writable(out)
         with progress_bar() as add:
             print(seeds.run(prepared, out, add(name)))
     for folder in folders if report else ():

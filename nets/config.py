@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from theory.problem import InvalidInput, require_known
+from theory.domain import InvalidInput, require_known
 
 FORMAT = 1
 CONFIGS = pathlib.Path(__file__).parent / "configs"
@@ -19,14 +19,14 @@ class Config(NamedTuple):
     """What is trained on what, how, and how it is evaluated; every key of a file is one of these.
 
     Args:
-        model, options: a network of `nets.models` and its options.
+        model, options: a network of `nets.models.registry` and its options.
         precision: of activations, "float32" or "bfloat16"; all that is kept is float32 in both.
-        data: a data set of `nets.data`.
+        data: a data set of `nets.data.load`.
         classes: the only ones to train and to test on, by name or number; none for all.
         held_out: training images of each class that are held out to select and to steer.
         training_samples: of the rest, those of each class to train on; 0 for all.
         imbalance, profile: of a long tail of training images, the first class the most frequent,
-            see `nets.chosen.training_part`; 1 for none.
+            see `nets.data.chosen.select_training`; 1 for none.
         objective: "natural", "pgd", "fgsm-rs", "trades" or "mart".
         beta: weight of the divergence of "trades" and "mart".
         norm, radius: of the ball; a radius may be written "8/255".
@@ -38,13 +38,14 @@ class Config(NamedTuple):
         crop, flip: pixels of padding for random crops, and whether to mirror at random.
         start: folder of a run whose network training begins from; "" for random weights.
         epochs, batch, seed: passes over the training images, images in a step, of all randomness.
-        seeds: how many are trained together, from `seed` on, see `nets.seeds`.
-        devices: over how many a batch is spread, see `nets.devices`; 0 for all there are.
-        rate, schedule, milestones, factor, peak, warm_up: see `nets.schedules`.
+        seeds: how many are trained together, from `seed` on, see `nets.experiment.seeds`.
+        devices: over how many a batch is spread, see `nets.compute.devices`; 0 for all there are.
+        rate, schedule, milestones, factor, peak, warm_up: see `nets.training.schedules`.
         momentum, nesterov, decay: of stochastic gradient descent; decay of kernels alone.
         ema: decay of an average of the variables, which is then evaluated; 0 for none.
         select: "best", the epoch best under attack on the held-out images, or "last".
-        drop: percentage points that the probe may fall before training stops, see `nets.collapse`.
+        drop: percentage points that the probe may fall before training stops, see
+            `nets.training.collapse`.
         protocol, samples: of the evaluation that follows; 0 samples for all test images.
     """
 

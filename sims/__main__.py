@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sims.command import CONTRADICTED, progress_bar, run
-from sims.commands import explore, rare, train_grid, validate
+from sims import files
+from sims.cli.commands import explore, rare, train_grid, validate
+from sims.cli.frame import CONTRADICTED, progress_bar, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import xarray as xr
 
-    from sims.plan import Shard
+    from sims.sweep.plan import Shard
 
 
 def check(
@@ -61,7 +62,7 @@ def check(
         coordinator: name:port of host 1, the same on all hosts
         patience: seconds after which a host that did not come, or is silent, is given up
     """
-    from sims.plan import Shard
+    from sims.sweep.plan import Shard
 
     place = Shard.parse(host, "host")
 
@@ -69,8 +70,8 @@ def check(
         return _check(names, trials, until, seed, grid, shard, level, out)
 
     if place.total > 1 or coordinator:
-        from sims import hosts
-        from theory.problem import InvalidInput
+        from sims.sweep import hosts
+        from theory.domain import InvalidInput
 
         if self_test or merge:
             raise InvalidInput(f"host = {host}: the self-test and merging take one process only")
@@ -92,10 +93,12 @@ def _check(
     level: float,
     out: pathlib.Path,
 ) -> int:
-    from sims import hosts, interval, results
-    from sims.plan import Shard, make_plan, parse_grid
-    from sims.sweep import sweep
-    from theory.claim import find, registered
+    from sims.stats import interval
+    from sims.sweep import file as sweep_file
+    from sims.sweep import hosts
+    from sims.sweep.plan import Shard, make_plan, parse_grid
+    from sims.sweep.run import sweep
+    from theory.claims.registry import find, registered
 
     claims = [find(name) for name in (names or registered())]
     axes = dict(parse_grid(text) for text in grid)
@@ -104,9 +107,9 @@ def _check(
     interval.require_level(level)
     paths = {claim.name: out / _file_name(claim.name, share) for claim in claims}
     if hosts.first():
-        results.require_writable(out)
+        files.require_writable(out)
         for plan in plans:
-            results.resume(paths[plan.claim.name], plan)
+            sweep_file.resume(paths[plan.claim.name], plan)
     status = 0
     with progress_bar() as add:
         for claim in claims:
@@ -131,7 +134,7 @@ def _file_name(claim: str, shard: Shard) -> str:
 
 
 def _report(dataset: xr.Dataset, aloud: bool = True) -> int:
-    from sims.verdict import summarise
+    from sims.sweep.verdict import summarise
 
     summary = summarise(dataset)
     if aloud:
@@ -140,23 +143,24 @@ def _report(dataset: xr.Dataset, aloud: bool = True) -> int:
 
 
 def _merge(paths: tuple[pathlib.Path, ...], out: pathlib.Path, level: float) -> int:
-    from sims import results, verdict
-    from sims.plan import Shard
-    from theory.claim import find
+    from sims.sweep import file as sweep_file
+    from sims.sweep import verdict
+    from sims.sweep.plan import Shard
+    from theory.claims.registry import find
 
-    merged = results.merge(paths)
+    merged = sweep_file.merge(paths)
     claim = find(merged.claim)
-    results.require_writable(out)
+    files.require_writable(out)
     target = out / _file_name(claim.name, Shard())
     if target.exists():
-        results.require_same(target, results.load(target), merged)
+        sweep_file.require_same(target, sweep_file.load(target), merged)
     judged = verdict.judge(merged, claim, level)
-    results.save(judged, target)
+    files.save(judged, target)
     return _report(judged)
 
 
 def _self_test(level: float) -> int:
-    from sims.self_test import self_test
+    from sims.sweep.self_test import self_test
 
     with progress_bar() as add:
         outcomes = self_test(level, add("self-test"))

@@ -1,6 +1,7 @@
 """Strict settings for every test: float64 by default, no silent promotion of dtype or rank."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -22,6 +23,11 @@ def _compile_quickly() -> None:
         os.environ["XLA_FLAGS"] = flags
 
 
+# Processes that tests start find the packages and the helpers of tests.
+ROOT = pathlib.Path(__file__).parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 # Workers inherit what the first process finds; XLA reads it when it first compiles.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _compile_quickly()
@@ -33,7 +39,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(autouse=True, scope="session")
 def _style() -> None:
-    from figures import style
+    from figures.kit import style
 
     style.use()
 

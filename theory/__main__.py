@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from theory.claims import registry
+
 if TYPE_CHECKING:
-    from theory.claim import Claim
+    from theory.claims.claim import Claim
 
 
 def describe(
@@ -26,7 +28,6 @@ def describe(
         ledger: a line for each claim, by source: does its published form hold everywhere?
         bibtex: print the BibTeX entries of their sources instead
     """
-    from theory import claim as registry
     from theory.domain import InvalidInput
 
     try:

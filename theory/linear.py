@@ -1,237 +1,25 @@
-"""Class-wise natural and robust risk of any linear classifier, in closed form.
+"""Class-wise natural and robust risk of any linear rule: the public part of `theory.rules.risk`."""
 
-The worst perturbation of a linear score moves it by the radius times the dual norm of the weight,
-and the projection of the noise on the weight stays in the law's family, so each class risk is one
-value of its distribution function (theory document T1 and T15; Hu et al. 2023).
-"""
-
-import functools
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
-from jax.scipy.special import log_ndtr, ndtr
-
-from theory import stable
-from theory.problem import (
-    EllipticalStableMixture,
-    GaussianMixture,
-    InvalidInput,
-    L1Ball,
-    L2Ball,
-    Law,
-    LinearClassifier,
-    LinfBall,
-    LpBall,
-    StableMixture,
-    Threat,
+from theory.rules.risk import (
+    ClassRisks,
+    class_risks,
+    disparity,
+    dual_norm,
+    log_class_risks,
+    log_projection_cdf,
+    projection_cdf,
+    projection_scale,
+    risk,
 )
 
-
-class ClassRisks(NamedTuple):
-    """Misclassification probability of each class, or the logarithm of it."""
-
-    negative: jax.Array
-    positive: jax.Array
-
-
-def power_norm(weight: jax.Array, order: jax.Array | float) -> jax.Array:
-    """Returns (sum_i |w_i|^order)^(1/order) over the last axis, for any order in (0, inf).
-
-    Powers are taken relative to the largest entry, so float32 neither overflows nor underflows.
-    The norm of zero is zero, and so is its gradient there.
-    """
-    magnitude = jnp.abs(weight)
-    largest = jnp.max(magnitude, -1, keepdims=True)
-    nonzero = magnitude > 0
-    order = jnp.expand_dims(jnp.asarray(order, weight.dtype), -1)
-    order = jnp.expand_dims(order, range(weight.ndim - order.ndim)) if order.ndim else order
-    scale = jnp.where(largest > 0, largest, 1)
-    ratio = jnp.where(nonzero, magnitude / scale, 1)
-    total = jnp.sum(jnp.where(nonzero, ratio**order, 0), -1, keepdims=True)
-    norm = scale * jnp.where(total > 0, total, 1) ** (1 / order)
-    return jnp.where(total > 0, norm, 0)[..., 0]
-
-
-@functools.singledispatch
-def dual_norm(threat: Threat, weight: jax.Array) -> jax.Array:
-    """Returns max of weight . delta over ||delta||_p <= 1: the dual norm ||weight||_q.
-
-    Args:
-        threat: the ball; only its norm matters here, not its radius.
-        weight: (..., d).
-    """
-    raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball, LinfBall or LpBall")
-
-
-@dual_norm.register
-def _(threat: L1Ball, weight: jax.Array) -> jax.Array:
-    return jnp.max(jnp.abs(weight), -1)
-
-
-@dual_norm.register
-def _(threat: L2Ball, weight: jax.Array) -> jax.Array:
-    return power_norm(weight, 2.0)
-
-
-@dual_norm.register
-def _(threat: LinfBall, weight: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.abs(weight), -1)
-
-
-@dual_norm.register
-def _(threat: LpBall, weight: jax.Array) -> jax.Array:
-    if threat.p == 1:
-        return jnp.max(jnp.abs(weight), -1)
-    return power_norm(weight, threat.p / (threat.p - 1) if threat.p < jnp.inf else 1.0)
-
-
-@functools.singledispatch
-def projection_scale(mixture: Law, weight: jax.Array) -> jax.Array:
-    """Returns the scale of weight . noise at unit class scale, (...).
-
-    sqrt(w' Sigma w) for a Gaussian or elliptical mixture, (sum |w_i|^alpha)^(1/alpha) for a stable
-    one of independent coordinates.
-    """
-    raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
-
-
-@projection_scale.register
-def _(mixture: GaussianMixture, weight: jax.Array) -> jax.Array:
-    return _elliptical_norm(weight, mixture.covariance)
-
-
-@projection_scale.register
-def _(mixture: EllipticalStableMixture, weight: jax.Array) -> jax.Array:
-    return _elliptical_norm(weight, mixture.dispersion)
-
-
-def _elliptical_norm(weight: jax.Array, matrix: jax.Array | None) -> jax.Array:
-    """Returns sqrt(w' matrix w) over the last axis, for the identity if `matrix` is None."""
-    if matrix is None:
-        return power_norm(weight, 2.0)
-    # In units of the largest weight, so that squares cannot overflow or vanish.
-    largest = jnp.max(jnp.abs(weight), -1, keepdims=True)
-    unit = weight / jnp.where(largest > 0, largest, 1)
-    square = jnp.einsum(
-        "...i,...ij,...j->...", unit, matrix, unit, precision=jax.lax.Precision.HIGHEST
-    )
-    return largest[..., 0] * jnp.sqrt(jnp.where(square > 0, square, 1))
-
-
-@projection_scale.register
-def _(mixture: StableMixture, weight: jax.Array) -> jax.Array:
-    return power_norm(weight, mixture.alpha)
-
-
-@functools.singledispatch
-def log_projection_cdf(mixture: Law, margin: jax.Array) -> jax.Array:
-    """Returns the logarithm of the unit-scale projection's distribution function at `margin`."""
-    raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
-
-
-@log_projection_cdf.register
-def _(mixture: GaussianMixture, margin: jax.Array) -> jax.Array:
-    return log_ndtr(margin)
-
-
-@log_projection_cdf.register(StableMixture)
-@log_projection_cdf.register(EllipticalStableMixture)
-def _(mixture: StableMixture | EllipticalStableMixture, margin: jax.Array) -> jax.Array:
-    return stable.logsf(-margin, mixture.alpha)
-
-
-@functools.singledispatch
-def projection_cdf(mixture: Law, margin: jax.Array) -> jax.Array:
-    """Returns the distribution function of the unit-scale projection at `margin`, (...)."""
-    raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
-
-
-@projection_cdf.register
-def _(mixture: GaussianMixture, margin: jax.Array) -> jax.Array:
-    return ndtr(margin)
-
-
-@projection_cdf.register(StableMixture)
-@projection_cdf.register(EllipticalStableMixture)
-def _(mixture: StableMixture | EllipticalStableMixture, margin: jax.Array) -> jax.Array:
-    return stable.cdf(margin, mixture.alpha)
-
-
-def _standardised_margins(
-    mixture: Law, classifier: LinearClassifier, threat: Threat | None
-) -> ClassRisks:
-    """Returns, for each class, the argument of the distribution function; +-inf for zero weight."""
-    weight, bias = classifier
-    scores = jnp.einsum(
-        "...cd,...d->...c", mixture.means, weight, precision=jax.lax.Precision.HIGHEST
-    )
-    loss = 0.0 if threat is None else threat.radius * dual_norm(threat, weight)
-    scale = projection_scale(mixture, weight)
-    constant = scale == 0
-
-    def argument(label: int, score: jax.Array, class_scale: jax.Array) -> jax.Array:
-        margin = loss - label * (score + bias)
-        certain = jnp.where(label * bias > 0, -jnp.inf, jnp.inf)
-        return jnp.where(constant, certain, margin / (class_scale * jnp.where(constant, 1, scale)))
-
-    scales = mixture.scales
-    return ClassRisks(
-        argument(-1, scores[..., 0], scales[..., 0]), argument(1, scores[..., 1], scales[..., 1])
-    )
-
-
-def class_risks(
-    mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
-) -> ClassRisks:
-    """Returns the natural (no threat) or robust risk of each class.
-
-    r_y = F((radius ||w||_q - y (w . mu_y + b)) / (s_y scale(w))). A score of exactly zero counts
-    as an error for both classes; with zero weight the rule is constant and no radius matters.
-
-    Args:
-        mixture: Gaussian or stable, fields broadcast over leading axes; `MixedPairs` of such,
-            once `theory.mixup` is imported.
-        classifier: any linear rule.
-        threat: the perturbations allowed, or None for the natural risk.
-
-    Returns:
-        Probabilities in [0, 1], (...): each accurate relative to its size when small; nan for a
-        stability index below 0.1.
-
-    References:
-        hu2023accuracydisparity; theory document T1 (Gaussian), T15 (stable).
-
-    >>> from theory.problem import GaussianMixture, L2Ball, LinearClassifier
-    >>> mixture = GaussianMixture(means=[[-1.0], [1.0]], scales=[1.0, 1.0], prior=0.5)
-    >>> rule = LinearClassifier(weight=[1.0], bias=0.0)
-    >>> [float(r) for r in class_risks(mixture, rule, L2Ball(1.0))]
-    [0.5, 0.5]
-    """
-    margins = _standardised_margins(mixture, classifier, threat)
-    return ClassRisks(*(projection_cdf(mixture, margin) for margin in margins))
-
-
-def log_class_risks(
-    mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
-) -> ClassRisks:
-    """Returns the logarithms of `class_risks`, finite where the risks underflow."""
-    margins = _standardised_margins(mixture, classifier, threat)
-    return ClassRisks(*(log_projection_cdf(mixture, margin) for margin in margins))
-
-
-def risk(mixture: Law, classifier: LinearClassifier, threat: Threat | None = None) -> jax.Array:
-    """Returns the natural or robust risk: the class risks weighted by the class prior, (...)."""
-    negative, positive = class_risks(mixture, classifier, threat)
-    return (1 - mixture.prior) * negative + mixture.prior * positive
-
-
-def disparity(
-    mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
-) -> jax.Array:
-    """Returns the signed accuracy disparity, risk of the positive minus risk of the negative class.
-
-    Positive when the positive class fares worse (theory document T0), in [-1, 1], (...).
-    """
-    negative, positive = class_risks(mixture, classifier, threat)
-    return positive - negative
+__all__ = [
+    "ClassRisks",
+    "class_risks",
+    "disparity",
+    "dual_norm",
+    "log_class_risks",
+    "log_projection_cdf",
+    "projection_cdf",
+    "projection_scale",
+    "risk",
+]

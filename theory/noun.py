@@ -33,7 +33,7 @@ def _as_array(name: str, value: Any, dtype: Any) -> jax.Array:
         raise InvalidInput(f"{name} = {value!r}: must be an array of real numbers") from error
 
 
-def noun(
+def checked_namedtuple(
     check: Callable[[Any], None], static: tuple[str, ...] = ()
 ) -> Callable[[NounType], NounType]:
     """Returns a class decorator: the constructor converts and checks, pytree rebuilding does not.

@@ -1,22 +1,8 @@
-"""Optimal natural and robust linear rules: the direction of largest margin and its best intercept.
+"""Optimal natural and robust linear rules: the public part of the rooms in `theory.rules`."""
 
-The direction maximises the robust margin and answers neither to the prior nor to the class scales;
-the intercept alone answers to them (theory document T2).
-"""
-
-import jax.numpy as jnp
-
-from theory.direction import Direction, Quality, optimal_direction
-from theory.linear import dual_norm, projection_scale
-from theory.problem import (
-    GaussianMixture,
-    InvalidInput,
-    LinearClassifier,
-    Mixture,
-    Threat,
-    imbalance_ratio,
-)
-from theory.shift import Shift, critical_ratio, fair_shift, optimal_shift, shift_risks
+from theory.rules.direction import Direction, Quality, optimal_direction
+from theory.rules.intercept import Shift, critical_ratio, fair_shift, optimal_shift, shift_risks
+from theory.rules.optimal import class_budget_classifier, optimal_classifier
 
 __all__ = [
     "Direction",
@@ -30,78 +16,3 @@ __all__ = [
     "optimal_shift",
     "shift_risks",
 ]
-
-
-def optimal_classifier(mixture: Mixture, threat: Threat | None = None) -> LinearClassifier:
-    """Returns the linear rule of least natural (no threat) or robust risk.
-
-    Where no direction is worth following the rule is constant: zero weight, bias -1 or +1.
-
-    Args:
-        mixture: any law, class scales and prior, fields broadcast over leading axes. A stability
-            index below 0.1 gives nan, and so do coinciding class means.
-        threat: any l_p ball, or None.
-
-    Returns:
-        The optimum where `optimal_direction` is exact or certified; otherwise the best rule along
-        the direction it found.
-
-    Raises:
-        InvalidInput: for another type of mixture or threat.
-
-    References:
-        hu2023accuracydisparity; theory document T2-T5, T16-T20.
-
-    >>> mixture = GaussianMixture([[-1.0, 0.0], [1.0, 0.0]], [1.0, 1.0], 0.2)  # R = 4
-    >>> rule = optimal_classifier(mixture)  # -log(R) / 2
-    >>> rule.weight.tolist(), round(float(rule.bias), 6)
-    ([1.0, 0.0], -0.693147)
-    """
-    direction = optimal_direction(mixture, threat)
-    alpha = None if isinstance(mixture, GaussianMixture) else mixture.alpha
-    ratio = imbalance_ratio(mixture.prior)
-    shift = optimal_shift(direction.margin, mixture.scales, ratio, alpha)
-    beta = jnp.where(shift.trivial, 0, shift.beta)
-    centre = jnp.mean(mixture.means, -2)
-    weight = direction.weight
-    bias = beta * projection_scale(mixture, weight) - jnp.sum(weight * centre, -1)
-    # Unchecked: nan is the documented result where the means coincide.
-    return LinearClassifier._make(
-        (
-            jnp.where(jnp.expand_dims(shift.trivial, -1), 0, weight),
-            jnp.where(shift.trivial, shift.label.astype(bias.dtype), bias),
-        )
-    )
-
-
-def class_budget_classifier(
-    mixture: Mixture, negative: Threat, positive: Threat
-) -> LinearClassifier:
-    """Returns the linear rule of least robust risk when each class has a radius of its own.
-
-    The direction is that of the mean radius; the intercept moves by half the difference times
-    ||w||_q / scale(w).
-
-    Args:
-        mixture: as for `optimal_classifier`.
-        negative, positive: the threat to each class, balls of one type and norm.
-
-    Raises:
-        InvalidInput: for balls of two norms, or another type of mixture or threat.
-
-    References:
-        new; theory document T13.
-
-    >>> from theory.problem import L2Ball
-    >>> mixture = GaussianMixture([[-1.0], [1.0]], [1.0, 1.0], 0.5)
-    >>> class_budget_classifier(mixture, L2Ball(0.0), L2Ball(0.5)).bias.tolist()
-    0.25
-    """
-    if type(negative) is not type(positive) or getattr(negative, "p", 0) != getattr(
-        positive, "p", 0
-    ):
-        raise InvalidInput(f"negative = {negative!r}: must be a ball of the norm of {positive!r}")
-    threat = positive._replace(radius=(negative.radius + positive.radius) / 2)
-    half = (positive.radius - negative.radius) / 2
-    rule = optimal_classifier(mixture, threat)
-    return rule._replace(bias=rule.bias + half * dual_norm(threat, rule.weight))

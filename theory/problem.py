@@ -24,7 +24,7 @@ from theory.domain import (
     require_inside,
     require_known,
 )
-from theory.noun import noun, require_shape, require_values
+from theory.noun import checked_namedtuple, require_shape, require_values
 
 __all__ = [
     "NON_NEGATIVE",
@@ -44,6 +44,7 @@ __all__ = [
     "LpBall",
     "MixedPairs",
     "Mixture",
+    "Regression",
     "StableMixture",
     "Threat",
     "imbalance_ratio",
@@ -141,7 +142,31 @@ def _check_scores(scores: "LinearScores") -> None:
     require_values("biases", biases, REAL, "every bias (finite)")
 
 
-@noun(_check_gaussian)
+def _check_regression(problem: Any) -> None:
+    weight, covariance = problem.weight, problem.covariance
+    require_shape("weight", weight, weight.ndim >= 1 and weight.shape[-1] >= 1, "(..., d), d >= 1")
+    good = covariance.shape[-2:] == (weight.shape[-1],) * 2
+    require_shape("covariance", covariance, good, "(..., d, d), d as weight says")
+    require_values("weight", weight, REAL, "every true weight (finite)")
+    require_values("covariance", covariance, REAL, "every entry (finite)")
+    require_values("noise", problem.noise, NON_NEGATIVE, "the standard deviation of the noise")
+    if not isinstance(covariance, jax.core.Tracer):
+        _check_semidefinite(np.asarray(covariance, float), float(jnp.finfo(covariance.dtype).eps))
+
+
+def _check_semidefinite(values: np.ndarray, epsilon: float) -> None:
+    rounding = 8 * values.shape[-1] * epsilon * np.abs(values).max()
+    asymmetry = np.abs(values - np.swapaxes(values, -1, -2)).max()
+    if asymmetry > rounding:
+        raise InvalidInput(f"covariance: must be symmetric, is off by {asymmetry:.3g}")
+    smallest = np.linalg.eigvalsh(values).min()
+    if smallest < -rounding:
+        raise InvalidInput(
+            f"covariance: must be positive semidefinite, its smallest eigenvalue is {smallest:.3g}"
+        )
+
+
+@checked_namedtuple(_check_gaussian)
 class GaussianMixture(NamedTuple):
     """Two Gaussian classes, x | y ~ N(mean_y, scale_y^2 * covariance).
 
@@ -161,7 +186,7 @@ class GaussianMixture(NamedTuple):
     covariance: jax.Array | None = None
 
 
-@noun(_check_stable)
+@checked_namedtuple(_check_stable)
 class StableMixture(NamedTuple):
     """Two classes with independent symmetric alpha-stable noise, x_i | y = mean_yi + scale_y * S_i.
 
@@ -184,7 +209,7 @@ class StableMixture(NamedTuple):
     alpha: jax.Array
 
 
-@noun(_check_elliptical)
+@checked_namedtuple(_check_elliptical)
 class EllipticalStableMixture(NamedTuple):
     """Two classes with elliptical stable noise, x | y = mean_y + scale_y * S.
 
@@ -209,7 +234,7 @@ class EllipticalStableMixture(NamedTuple):
     dispersion: jax.Array | None = None
 
 
-@noun(_check_pairs)
+@checked_namedtuple(_check_pairs)
 class MixedPairs(NamedTuple):
     """Same-class mixup, lambda x + (1 - lambda) x' for independent points x, x' of one class.
 
@@ -242,7 +267,7 @@ class MixedPairs(NamedTuple):
         return self.original.prior
 
 
-@noun(_check_classifier)
+@checked_namedtuple(_check_classifier)
 class LinearClassifier(NamedTuple):
     """The rule sign(weight . x + bias); a score of exactly zero is an error for both classes.
 
@@ -258,7 +283,7 @@ class LinearClassifier(NamedTuple):
     bias: jax.Array
 
 
-@noun(_check_classes)
+@checked_namedtuple(_check_classes)
 class GaussianClasses(NamedTuple):
     """K Gaussian classes, x | y ~ N(mean_y, covariance_y).
 
@@ -274,7 +299,7 @@ class GaussianClasses(NamedTuple):
     covariances: jax.Array
 
 
-@noun(_check_scores)
+@checked_namedtuple(_check_scores)
 class LinearScores(NamedTuple):
     """The rule argmax_k w_k . x + b_k; a tie for the largest score counts as an error.
 
@@ -290,28 +315,46 @@ class LinearScores(NamedTuple):
     biases: jax.Array
 
 
-@noun(_check_radius)
+@checked_namedtuple(_check_regression)
+class Regression(NamedTuple):
+    """The law y = weight . x + noise * N(0, 1) with x of covariance Sigma, up to means.
+
+    Args:
+        weight: true weights w_o, (..., d); zero marks a spurious feature.
+        covariance: Sigma, (..., d, d), symmetric positive semidefinite.
+        noise: standard deviation sigma >= 0 of y given x, (...).
+
+    Raises:
+        InvalidInput: naming the field, its value or shape, and what is allowed.
+    """
+
+    weight: jax.Array
+    covariance: jax.Array
+    noise: jax.Array
+
+
+@checked_namedtuple(_check_radius)
 class L1Ball(NamedTuple):
     """Perturbations with ||delta||_1 <= radius, radius >= 0 of shape (...)."""
 
     radius: jax.Array
 
 
-@noun(_check_radius)
+@checked_namedtuple(_check_radius)
 class L2Ball(NamedTuple):
     """Perturbations with ||delta||_2 <= radius, radius >= 0 of shape (...)."""
 
     radius: jax.Array
 
 
-@noun(_check_radius)
+@checked_namedtuple(_check_radius)
 class LinfBall(NamedTuple):
     """Perturbations with ||delta||_inf <= radius, radius >= 0 of shape (...)."""
 
     radius: jax.Array
 
 
-@noun(_check_ball, static=("p",))
+@checked_namedtuple(_check_ball, static=("p",))
 class LpBall(NamedTuple):
     """Perturbations with ||delta||_p <= radius; p in [1, inf] is a static Python number."""
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from nets.attacks.ascent import Ascent, ascend_adaptively
 from nets.attacks.attack import (
-    Attack,
+    AttackResult,
     Bounds,
     Logits,
     inside,
@@ -18,10 +18,12 @@ from nets.attacks.attack import (
     require_valid,
     rows,
 )
-from nets.attacks.ball import named_norm, project
+from nets.attacks.ball import project
 from nets.attacks.losses import Loss, cross_entropy, misclassified, targeted_dlr
 from nets.attacks.sparse_ascent import ascend_sparsely
-from theory.problem import InvalidInput, L1Ball, LinfBall, Threat
+from nets.attacks.threats import named_norm
+from theory.domain import InvalidInput
+from theory.problem import L1Ball, LinfBall, Threat
 
 
 def apgd(
@@ -35,7 +37,7 @@ def apgd(
     steps: int = 100,
     restarts: int = 1,
     loss: Loss = cross_entropy,
-) -> Attack:
+) -> AttackResult:
     """Returns what Auto-PGD finds: APGD-CE, or APGD-DLR with loss = nets.attacks.losses.dlr.
 
     Args:
@@ -64,7 +66,7 @@ def apgd(
     _require_counts(threat, steps, restarts=restarts)
     keys = keys_of(key, x.shape[0])
 
-    def run(i: jax.Array) -> Attack:
+    def run(i: jax.Array) -> AttackResult:
         folded = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
         return _run(folded, logits_fn, loss, x, y, threat, bounds, steps)
 
@@ -83,7 +85,7 @@ def apgd_targeted(
     steps: int = 100,
     restarts: int = 1,
     targets: int | None = None,
-) -> Attack:
+) -> AttackResult:
     """Returns what Auto-PGD finds on the targeted ratio, towards the likeliest classes in turn.
 
     Args:
@@ -110,7 +112,7 @@ def apgd_targeted(
     _require_counts(threat, steps, restarts=restarts)
     keys = keys_of(key, x.shape[0])
 
-    def run(i: jax.Array) -> Attack:
+    def run(i: jax.Array) -> AttackResult:
         folded = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
         loss = functools.partial(targeted_dlr, target=rival(logits, y, i // restarts))
         return _run(folded, logits_fn, loss, x, y, threat, bounds, steps)
@@ -164,7 +166,7 @@ def _run(
     threat: Threat,
     bounds: Bounds,
     steps: int,
-) -> Attack:
+) -> AttackResult:
     if not isinstance(threat, L1Ball):
         start = starting_points(threat, keys, x, bounds)
         found = ascend_adaptively(logits_fn, loss, x, y, start, threat, bounds, steps=steps)
@@ -183,28 +185,30 @@ def _run(
     return _result(climb(start, threat, bounds, steps=steps - 2 * early))
 
 
-def _result(found: Ascent) -> Attack:
-    return Attack(
+def _result(found: Ascent) -> AttackResult:
+    return AttackResult(
         jnp.where(rows(found.broken, found.best), found.adversarial, found.best),
         found.broken,
         jnp.where(found.broken, found.adversarial_loss, found.loss),
     )
 
 
-def _as_it_stands(x: jax.Array, logits: jax.Array, y: jax.Array, loss: Loss) -> Attack:
-    return Attack(x, misclassified(logits, y), loss(logits, y).astype(x.dtype))
+def _as_it_stands(x: jax.Array, logits: jax.Array, y: jax.Array, loss: Loss) -> AttackResult:
+    return AttackResult(x, misclassified(logits, y), loss(logits, y).astype(x.dtype))
 
 
-def best_of(runs: int, run: Callable[[jax.Array], Attack], found: Attack) -> Attack:
+def best_of(
+    runs: int, run: Callable[[jax.Array], AttackResult], found: AttackResult
+) -> AttackResult:
     """Returns the best of what was found before and what `run` finds with 0, 1, ..., runs - 1.
 
     The first success is kept; without one, the point of largest loss.
     """
 
-    def body(i: jax.Array, found: Attack) -> Attack:
+    def body(i: jax.Array, found: AttackResult) -> AttackResult:
         new = run(i)
         take = ~found.success & (new.success | (new.loss > found.loss))
-        return Attack(
+        return AttackResult(
             jnp.where(rows(take, new.x_adv), new.x_adv, found.x_adv),
             found.success | new.success,
             jnp.where(take, new.loss, found.loss),

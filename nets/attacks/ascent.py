@@ -23,7 +23,8 @@ import numpy as np
 from nets.attacks.attack import Bounds, Logits, inside, radius_of, rows
 from nets.attacks.ball import project
 from nets.attacks.losses import Loss, misclassified
-from theory.problem import InvalidInput, L2Ball, LinfBall, Threat
+from theory.domain import InvalidInput
+from theory.problem import L2Ball, LinfBall, Threat
 
 # Share of rises among the steps of a window below which the step is halved.
 RISING = 0.75
@@ -51,7 +52,7 @@ class Ascent(NamedTuple):
     broken: jax.Array
 
 
-class _State(NamedTuple):
+class _AscentState(NamedTuple):
     seen: Ascent
     x: jax.Array
     before: jax.Array
@@ -119,13 +120,13 @@ def ascend_adaptively(
     size = jnp.broadcast_to(2 * radius, x.shape[:1] + (1,) * (x.ndim - 1))
     none = jnp.zeros(x.shape[:1], bool)
 
-    def body(i: jax.Array, state: _State) -> _State:
+    def body(i: jax.Array, state: _AscentState) -> _AscentState:
         moved = move(state.x, state.before, state.gradient, state.step, i > 0)
         gradient, value, wrong = evaluate(logits_fn, loss, moved, y)
         seen = record(state.seen, moved, gradient, value, wrong)
         return _adapt(state, seen, moved, gradient, value, closes[i])
 
-    state = _State(
+    state = _AscentState(
         seen=seen,
         x=start,
         before=start,
@@ -140,13 +141,13 @@ def ascend_adaptively(
 
 
 def _adapt(
-    state: _State,
+    state: _AscentState,
     seen: Ascent,
     moved: jax.Array,
     gradient: jax.Array,
     value: jax.Array,
     window: jax.Array,
-) -> _State:
+) -> _AscentState:
     """Returns the state after a step; a check closes a window of that length, none if it is 0."""
     rises = state.rises + (value > state.last_loss).astype(jnp.int32)
     oscillates = rises.astype(jnp.float32) <= RISING * window.astype(jnp.float32)
@@ -154,7 +155,7 @@ def _adapt(
     check = window > 0
     halve = check & (oscillates | stuck)
     back = rows(halve, moved)
-    return _State(
+    return _AscentState(
         seen=seen,
         x=jnp.where(back, seen.best, moved),
         before=state.x,

@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory.problem import InvalidInput, L1Ball, L2Ball, LinfBall, LpBall, Threat
+from nets.attacks.threats import is_cube
+from theory.domain import InvalidInput
+from theory.problem import L1Ball, L2Ball, LinfBall, LpBall, Threat
 
 # Logits (b, K) of inputs (b, ...).
 Logits = Callable[[jax.Array], jax.Array]
 Bounds = tuple[float, float]
 
 
-class Attack(NamedTuple):
+class AttackResult(NamedTuple):
     """What an attack found for each sample.
 
     Args:
@@ -116,16 +118,6 @@ def _require_bounds(x: jax.Array, threat: Threat, bounds: Bounds) -> None:
                 f"radius = {largest:g}: must be at most {width:g}, the width of bounds = "
                 f"{bounds!r}{hint}"
             )
-
-
-def is_cube(threat: Threat) -> bool:
-    """Returns whether the norm of the threat is linf, by whichever name."""
-    return isinstance(threat, LinfBall) or (isinstance(threat, LpBall) and np.isinf(threat.p))
-
-
-def is_l1(threat: Threat | None) -> bool:
-    """Returns whether the norm of the threat is l1, by whichever name."""
-    return isinstance(threat, L1Ball) or (isinstance(threat, LpBall) and threat.p == 1)
 
 
 def require_classes(logits: jax.Array, y: jax.Array, smallest: int = 2) -> None:

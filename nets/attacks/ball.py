@@ -10,9 +10,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from nets.attacks.attack import Bounds, inside, is_cube, radius_of
-from sims.attack import steepest
-from theory.problem import InvalidInput, L1Ball, L2Ball, LinfBall, LpBall, Threat
+from nets.attacks.attack import Bounds, inside, radius_of
+from nets.attacks.threats import is_cube, named_norm
+from sims.simulate.attack import steepest
+from theory.domain import InvalidInput
+from theory.problem import L1Ball, L2Ball, LinfBall, LpBall, Threat
 
 _ORDER: dict[type, float] = {L1Ball: 1.0, L2Ball: 2.0, LinfBall: math.inf}
 
@@ -78,19 +80,6 @@ def _(
     threat: LpBall, delta: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
 ) -> jax.Array:
     return _project(named_norm(threat), delta, radius, low, high)
-
-
-def named_norm(threat: Threat) -> Threat:
-    """Returns the L1Ball, L2Ball or LinfBall that this ball is; InvalidInput for other norms."""
-    if not isinstance(threat, LpBall):
-        return threat
-    if threat.p == 1:
-        return L1Ball(threat.radius)
-    if threat.p == 2:
-        return L2Ball(threat.radius)
-    if threat.p == math.inf:
-        return LinfBall(threat.radius)
-    raise InvalidInput(f"p = {threat.p}: the norm of this attack must be 1, 2 or infinity")
 
 
 def l2_multiplier(

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from nets.attacks.attack import (
-    Attack,
+    AttackResult,
     Bounds,
     Logits,
     inside,
-    is_l1,
     keys_of,
     radius_of,
     require_classes,
@@ -21,7 +20,9 @@ from nets.attacks.attack import (
 )
 from nets.attacks.ball import project, random_start, steepest_ascent
 from nets.attacks.losses import Loss, cross_entropy, misclassified
-from theory.problem import POSITIVE, InvalidInput, Threat, require_inside
+from nets.attacks.threats import is_l1
+from theory.domain import POSITIVE, InvalidInput, require_inside
+from theory.problem import Threat
 
 Start = Callable[[Threat, jax.Array, jax.Array, Bounds], jax.Array]
 
@@ -206,10 +207,12 @@ def _slope(logits_fn: Logits, loss: Loss, x: jax.Array, y: jax.Array) -> tuple[j
     return gradient, here
 
 
-def _result(clean: _Found, best: _Found) -> Attack:
+def _result(clean: _Found, best: _Found) -> AttackResult:
     """Returns the attack; samples that were wrong before it are returned as they were."""
     x_adv = jnp.where(rows(clean.wrong, clean.x), clean.x, best.x)
-    return Attack(x_adv, clean.wrong | best.wrong, jnp.where(clean.wrong, clean.loss, best.loss))
+    return AttackResult(
+        x_adv, clean.wrong | best.wrong, jnp.where(clean.wrong, clean.loss, best.loss)
+    )
 
 
 def fgsm(
@@ -221,7 +224,7 @@ def fgsm(
     bounds: Bounds = (0.0, 1.0),
     *,
     loss: Loss = cross_entropy,
-) -> Attack:
+) -> AttackResult:
     """Returns the fast gradient attack: one step of the full radius, steepest in the norm.
 
     The step with a random start that is used in training is `pgd` with one step.
@@ -266,7 +269,7 @@ def pgd(
     loss: Loss = cross_entropy,
     start: Start = random_start,
     share: float = 0.05,
-) -> Attack:
+) -> AttackResult:
     """Returns the projected gradient attack: the best point of all steps of all restarts.
 
     Best, not last: a misclassified point is better than one that is not, and among equals the

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from nets.attacks.attack import (
-    Attack,
+    AttackResult,
     Bounds,
     inside,
     radius_of,
@@ -18,18 +18,11 @@ from nets.attacks.attack import (
     require_valid,
     rows,
 )
-from nets.attacks.ball import l2_multiplier, named_norm, steepest_ascent
+from nets.attacks.ball import l2_multiplier, steepest_ascent
 from nets.attacks.losses import margin, misclassified
-from theory.problem import (
-    InvalidInput,
-    L1Ball,
-    L2Ball,
-    LinearClassifier,
-    LinearScores,
-    LinfBall,
-    LpBall,
-    Threat,
-)
+from nets.attacks.threats import named_norm
+from theory.domain import InvalidInput
+from theory.problem import L1Ball, L2Ball, LinearClassifier, LinearScores, LinfBall, LpBall, Threat
 
 
 def worst(threat: Threat, gradient: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
@@ -130,7 +123,7 @@ def exact(
     y: jax.Array,
     threat: Threat,
     bounds: Bounds = (0.0, 1.0),
-) -> Attack:
+) -> AttackResult:
     """Returns the worst point of ball and box for each sample: success is exact, not a bound.
 
     For each class other than the label the lead over the label is linear in x and has its worst
@@ -174,4 +167,4 @@ def exact(
     x_adv = jax.lax.fori_loop(1, number, toward, start)[0]
     x_adv = jnp.where(rows(wrong, x), x, x_adv)
     found = logits(scores, x_adv)
-    return Attack(x_adv, misclassified(found, y), margin(found, y))
+    return AttackResult(x_adv, misclassified(found, y), margin(found, y))

@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from nets.attacks.attack import (
-    Attack,
+    AttackResult,
     Bounds,
     Logits,
-    is_cube,
     keys_of,
     radius_of,
     require_classes,
@@ -28,10 +27,11 @@ from nets.attacks.attack import (
 from nets.attacks.ball import project, steepest_ascent
 from nets.attacks.gradient import ascend, at_input, pgd
 from nets.attacks.losses import cross_entropy, margin, misclassified, targeted_margin
+from nets.attacks.threats import is_cube
 from theory.problem import L1Ball, L2Ball, LinfBall, LpBall, Threat
 
 
-class Measurements(NamedTuple):
+class MaskingMeasurements(NamedTuple):
     """What the checks look at, one number each; shares are of the correctly classified samples.
 
     Args:
@@ -61,7 +61,7 @@ class Measurements(NamedTuple):
     correct: jax.Array
 
 
-class Check(NamedTuple):
+class MaskingCheck(NamedTuple):
     """One check: its name, the number measured, the limit, whether it was passed, what to do."""
 
     name: str
@@ -71,10 +71,10 @@ class Check(NamedTuple):
     advice: str
 
 
-class Report(NamedTuple):
+class MaskingReport(NamedTuple):
     """All checks of one network."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[MaskingCheck, ...]
 
     @property
     def raised(self) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def measure(
     *,
     steps: int = 20,
     queries: int = 200,
-) -> Measurements:
+) -> MaskingMeasurements:
     """Returns what the checks for gradient masking look at.
 
     Costs about 8 times `steps` gradients and `queries` evaluations of the network. Under jit a
@@ -181,7 +181,7 @@ def measure(
     aimed = _towards_nearest(run, logits, y, threat)
     white = crossed.success | drifted.success | aimed
     reached = jnp.stack([logits, logits_fn(crossed.x_adv), logits_fn(searched.x_adv)])
-    return Measurements(
+    return MaskingMeasurements(
         _difference(logits, logits_fn(x)),
         _batch_difference(logits_fn, x, logits, bounds),
         jnp.mean(_like_probabilities(logits).astype(logits.dtype)),
@@ -195,7 +195,7 @@ def measure(
     )
 
 
-def report(measurements: Measurements) -> Report:
+def masking_report(measurements: MaskingMeasurements) -> MaskingReport:
     """Returns the checks with their limits, which of them were raised, and what to do then.
 
     Args:
@@ -205,8 +205,8 @@ def report(measurements: Measurements) -> Report:
     checks = []
     for name, (limit, advice) in _CHECKS.items():
         value = float(getattr(measurements, name))
-        checks.append(Check(name, value, limit, not value <= limit, advice))
-    return Report(tuple(checks))
+        checks.append(MaskingCheck(name, value, limit, not value <= limit, advice))
+    return MaskingReport(tuple(checks))
 
 
 def random_search(
@@ -218,7 +218,7 @@ def random_search(
     bounds: Bounds = (0.0, 1.0),
     *,
     queries: int = 200,
-) -> Attack:
+) -> AttackResult:
     """Returns the best point of a search that uses no gradient: accept whatever is not worse.
 
     A proposal moves a random share of the coordinates of the best point so far, between all and
@@ -241,7 +241,7 @@ def random_search(
     clean = logits_fn(x)
     wrong = misclassified(clean, y)
 
-    def propose(number: jax.Array, best: Attack) -> Attack:
+    def propose(number: jax.Array, best: AttackResult) -> AttackResult:
         own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
         moved = jax.vmap(_proposal, (0, None, None))(own, x.shape[1:], x.dtype)
         step = 2 * radius_of(threat, x) * steepest_ascent(threat, moved)
@@ -249,13 +249,13 @@ def random_search(
         logits = logits_fn(tried)
         lead, errs = margin(logits, y), misclassified(logits, y)
         better = ~wrong & ((errs & ~best.success) | ((errs == best.success) & (lead >= best.loss)))
-        return Attack(
+        return AttackResult(
             jnp.where(rows(better, x), tried, best.x_adv),
             best.success | errs,
             jnp.where(better, lead, best.loss),
         )
 
-    return jax.lax.fori_loop(0, queries, propose, Attack(x, wrong, margin(clean, y)))
+    return jax.lax.fori_loop(0, queries, propose, AttackResult(x, wrong, margin(clean, y)))
 
 
 def _proposal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
@@ -269,7 +269,7 @@ def _proposal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.A
 
 
 def _towards_nearest(
-    run: Callable[..., Attack], logits: jax.Array, y: jax.Array, threat: Threat
+    run: Callable[..., AttackResult], logits: jax.Array, y: jax.Array, threat: Threat
 ) -> jax.Array:
     """Returns whether PGD on the margin towards one of the three nearest classes succeeds, (B,).
 

@@ -24,7 +24,7 @@ _SHRINK = 1.5  # of the step where the support does not fall, and of the support
 _SHORTEST = 10.0  # the radius over the shortest step
 
 
-class _State(NamedTuple):
+class _SparseState(NamedTuple):
     seen: Ascent
     x: jax.Array
     gradient: jax.Array
@@ -65,7 +65,7 @@ def ascend_sparsely(
     def support_of(point: jax.Array) -> jax.Array:
         return jnp.sum(jnp.abs(point - x) > least, axes).astype(x.dtype)
 
-    def body(i: jax.Array, state: _State) -> _State:
+    def body(i: jax.Array, state: _SparseState) -> _SparseState:
         step = state.step * _signs_of_largest(state.gradient, state.share)
         moved = project(threat, state.x + step, x, bounds)
         gradient, value, wrong = evaluate(logits_fn, loss, moved, y)
@@ -79,23 +79,23 @@ def ascend_sparsely(
     seen, gradient = begin(logits_fn, loss, start, y)
     full = jnp.broadcast_to(radius, x.shape[:1] + (1,) * (x.ndim - 1))
     support = support_of(start)
-    state = _State(seen, start, gradient, full, support / size / _SHRINK, support)
+    state = _SparseState(seen, start, gradient, full, support / size / _SHRINK, support)
     return jax.lax.fori_loop(0, steps, body, state).seen
 
 
 def _adapt(
-    state: _State,
+    state: _SparseState,
     seen: Ascent,
     moved: jax.Array,
     gradient: jax.Array,
     radius: jax.Array,
     support: jax.Array,
-) -> _State:
+) -> _SparseState:
     """Returns the state after a check: a long step from the best point where the support fell."""
     size = math.prod(moved.shape[1:])
     fell = rows(support < 0.95 * state.support, moved)
     step = jnp.where(fell, radius, jnp.maximum(state.step / _SHRINK, radius / _SHORTEST))
-    return _State(
+    return _SparseState(
         seen=seen,
         x=jnp.where(fell, seen.best, moved),
         gradient=jnp.where(fell, seen.best_gradient, gradient),

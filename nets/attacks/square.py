@@ -15,7 +15,7 @@ import numpy as np
 
 from nets.attacks.apgd import best_of
 from nets.attacks.attack import (
-    Attack,
+    AttackResult,
     Bounds,
     Logits,
     inside,
@@ -24,10 +24,12 @@ from nets.attacks.attack import (
     require_valid,
     rows,
 )
-from nets.attacks.ball import named_norm, project
+from nets.attacks.ball import project
 from nets.attacks.losses import margin, misclassified
 from nets.attacks.square_pattern import patterns, stripes, window_sizes
-from theory.problem import InvalidInput, L1Ball, L2Ball, LinfBall, Threat
+from nets.attacks.threats import named_norm
+from theory.domain import InvalidInput
+from theory.problem import L1Ball, L2Ball, LinfBall, Threat
 
 _TINY = 1e-12
 
@@ -52,7 +54,7 @@ def square(
     restarts: int = 1,
     share: float = 0.8,
     rescale: bool = False,
-) -> Attack:
+) -> AttackResult:
     """Returns what the Square attack finds, by the logits alone.
 
     Args:
@@ -86,12 +88,12 @@ def square(
     smallest = 1 if isinstance(threat, LinfBall) else 3
     sizes = window_sizes(queries, share, x.shape[1], x.shape[2], smallest, rescale)
 
-    def run(i: jax.Array) -> Attack:
+    def run(i: jax.Array) -> AttackResult:
         own = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
         return _search(own, logits_fn, x, y, threat, bounds, sizes)
 
     logits = logits_fn(x)
-    clean = Attack(x, misclassified(logits, y), margin(logits, y).astype(x.dtype))
+    clean = AttackResult(x, misclassified(logits, y), margin(logits, y).astype(x.dtype))
     return best_of(restarts, run, clean)
 
 
@@ -103,7 +105,7 @@ def _search(
     threat: Threat,
     bounds: Bounds,
     sizes: np.ndarray,
-) -> Attack:
+) -> AttackResult:
     """Returns the result of one run: a square is kept if it raises the margin or fools."""
     size, shape = jnp.asarray(sizes), x.shape[1:]
     known, place = np.unique(sizes, return_inverse=True)
@@ -111,30 +113,30 @@ def _search(
     table = jnp.asarray(patterns(tuple(map(int, known)), shape[0], shape[1], p), x.dtype)
     places = jnp.asarray(place, jnp.int32)
 
-    def query(state: tuple[jax.Array, Attack]) -> tuple[jax.Array, Attack]:
+    def query(state: tuple[jax.Array, AttackResult]) -> tuple[jax.Array, AttackResult]:
         i, best = state
         own = jax.vmap(lambda one: jax.random.fold_in(one, i + 1))(keys)
         pattern = table[:, places[i]]
         tried = _propose(threat, own, x, best.x_adv, bounds, size[i], pattern)
         new = _judge(logits_fn, tried, y)
         take = ~best.success & (new.success | (new.loss > best.loss))
-        kept = Attack(
+        kept = AttackResult(
             jnp.where(rows(take, x), tried, best.x_adv),
             best.success | new.success,
             jnp.where(take, new.loss, best.loss),
         )
         return i + 1, kept
 
-    def unfinished(state: tuple[jax.Array, Attack]) -> jax.Array:
+    def unfinished(state: tuple[jax.Array, AttackResult]) -> jax.Array:
         return (state[0] < len(sizes)) & ~jnp.all(state[1].success)
 
     first = _judge(logits_fn, _start(threat, keys, x, bounds), y)
     return jax.lax.while_loop(unfinished, query, (jnp.int32(0), first))[1]
 
 
-def _judge(logits_fn: Logits, x: jax.Array, y: jax.Array) -> Attack:
+def _judge(logits_fn: Logits, x: jax.Array, y: jax.Array) -> AttackResult:
     logits = logits_fn(x)
-    return Attack(x, misclassified(logits, y), margin(logits, y).astype(x.dtype))
+    return AttackResult(x, misclassified(logits, y), margin(logits, y).astype(x.dtype))
 
 
 def _start(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:

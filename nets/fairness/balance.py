@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from nets.attacks.losses import cross_entropy
-from nets.fairness.method import Method
-from nets.objectives import Terms
-from theory.problem import POSITIVE, UNIT_INTERVAL, Interval, require_inside
-from theory.reweighting_counts import (
+from nets.fairness.method import FairnessMethod
+from nets.objectives.losses import Terms
+from theory.domain import POSITIVE, UNIT_INTERVAL, Interval, require_inside
+from theory.weights.long_tail import (
     effective_number_weights,
     ldam_logits,
     ldam_margins,
@@ -23,13 +23,13 @@ from theory.reweighting_counts import (
 _FINITE = Interval.parse("(-inf, inf)")
 
 
-class State(NamedTuple):
+class FixedWeights(NamedTuple):
     """What each class has: a weight, or an offset or a margin of its logit, (K,)."""
 
     values: jax.Array
 
 
-def effective_number(overlap: float = 0.9999) -> Method:
+def effective_number(overlap: float = 0.9999) -> FairnessMethod:
     """Returns weights inverse to the effective number of samples of each class, of sum K.
 
     Args:
@@ -43,18 +43,18 @@ def effective_number(overlap: float = 0.9999) -> Method:
     """
     require_inside("overlap", overlap, UNIT_INTERVAL, "the overlap b")
 
-    def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
-        return State(effective_number_weights(_floats(counts, dtype), overlap))
+    def start(counts: jax.Array, dtype: Any = jnp.float32) -> FixedWeights:
+        return FixedWeights(effective_number_weights(_floats(counts, dtype), overlap))
 
-    return Method("effective-number", start, weights=weights)
+    return FairnessMethod("effective-number", start, weights=weights)
 
 
-def class_balanced() -> Method:
+def class_balanced() -> FairnessMethod:
     """Returns weights inverse to the number of samples of each class, of sum K."""
     return effective_number(1.0)._replace(name="class-balanced")
 
 
-def logit_adjusted(temperature: float = 1.0) -> Method:
+def logit_adjusted(temperature: float = 1.0) -> FairnessMethod:
     """Returns the cross entropy of logits + tau log(n_c / n), in training alone.
 
     The attack increases the plain cross entropy, and evaluation sees plain logits.
@@ -70,19 +70,19 @@ def logit_adjusted(temperature: float = 1.0) -> Method:
     """
     require_inside("temperature", temperature, _FINITE, "the temperature tau (finite)")
 
-    def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
-        return State(logit_adjustment(_floats(counts, dtype), temperature))
+    def start(counts: jax.Array, dtype: Any = jnp.float32) -> FixedWeights:
+        return FixedWeights(logit_adjustment(_floats(counts, dtype), temperature))
 
-    return Method("logit-adjusted", start, label_loss=adjusted_loss)
+    return FairnessMethod("logit-adjusted", start, label_loss=adjusted_loss)
 
 
-def ldam(largest: float = 0.5, scale: float = 1.0) -> Method:
+def ldam(largest: float = 0.5, scale: float = 1.0) -> FairnessMethod:
     """Returns the cross entropy of logits whose true one is lowered, the more the rarer its class.
 
     Args:
         largest: margin of the rarest class, > 0.
         scale: of the lowered logits, > 0. The paper's 30 is for a last layer whose weights and
-            inputs are normalised, which those of `nets.models` are not.
+            inputs are normalised, which those of `nets.models.registry` are not.
 
     Raises:
         InvalidInput: for a number out of range.
@@ -93,33 +93,33 @@ def ldam(largest: float = 0.5, scale: float = 1.0) -> Method:
     require_inside("largest", largest, POSITIVE, "the margin of the rarest class")
     require_inside("scale", scale, POSITIVE, "the scale of the logits")
 
-    def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
-        return State(ldam_margins(_floats(counts, dtype), largest))
+    def start(counts: jax.Array, dtype: Any = jnp.float32) -> FixedWeights:
+        return FixedWeights(ldam_margins(_floats(counts, dtype), largest))
 
-    return Method("ldam", start, label_loss=partial(margin_loss, scale=scale))
+    return FairnessMethod("ldam", start, label_loss=partial(margin_loss, scale=scale))
 
 
 def _floats(counts: jax.Array, dtype: Any) -> jax.Array:
     return jnp.asarray(counts).astype(dtype)
 
 
-def class_weights(state: State) -> jax.Array:
+def class_weights(state: FixedWeights) -> jax.Array:
     """Returns the weight of each class, (K,), of a method that weighs."""
     return state.values
 
 
-def weights(state: State, logits: jax.Array, y: jax.Array, beta: float) -> Terms:
+def weights(state: FixedWeights, logits: jax.Array, y: jax.Array, beta: float) -> Terms:
     """Returns the weight of each sample's class, for the whole of its loss."""
     each = state.values[y].astype(logits.dtype)
     return Terms(each, beta * each)
 
 
-def adjusted_loss(state: State, logits: jax.Array, y: jax.Array) -> jax.Array:
+def adjusted_loss(state: FixedWeights, logits: jax.Array, y: jax.Array) -> jax.Array:
     """Returns the cross entropy of the adjusted logits, (B,)."""
     return cross_entropy(logits + state.values.astype(logits.dtype)[None], y)
 
 
-def margin_loss(state: State, logits: jax.Array, y: jax.Array, scale: float) -> jax.Array:
+def margin_loss(state: FixedWeights, logits: jax.Array, y: jax.Array, scale: float) -> jax.Array:
     """Returns the cross entropy of the lowered logits, (B,)."""
     lowered = jnp.broadcast_to(state.values.astype(logits.dtype)[None], logits.shape)
     return cross_entropy(ldam_logits(logits, y, lowered, scale), y)

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nets.compiler import jit
-from nets.fairness.method import Average, Method
+from nets.compute.compiler import jit
+from nets.fairness.method import FairnessMethod, GatedAverage
 from nets.fairness.statistics import Statistics
-from nets.objectives import Terms
-from theory.problem import NON_NEGATIVE, UNIT_INTERVAL, InvalidInput, require_inside
-from theory.reweighting_rules import TradesWeights, cfa_average, cfa_calibration
+from nets.objectives.losses import Terms
+from theory.domain import NON_NEGATIVE, UNIT_INTERVAL, InvalidInput, require_inside
+from theory.weights.rules import TradesWeights, cfa_average, cfa_calibration
 
 
-class State(NamedTuple):
+class CfaState(NamedTuple):
     """The robust training accuracies of the last epoch, (K,), and whether they count yet, ()."""
 
     accuracies: jax.Array
@@ -30,7 +30,7 @@ def cfa(
     regularisation_base: float = 0.5,
     average_gate: float = 0.0,
     average_decay: float = 0.88,
-) -> Method:
+) -> FairnessMethod:
     """Returns CFA: radii (base + a_c) eps and losses (1 - s_c) CE + s_c KL, a_c the accuracy.
 
     Hard classes get smaller radii. Steps keep the length that they have without class radii. For
@@ -61,7 +61,7 @@ def cfa(
     require_inside("average_gate", average_gate, UNIT_INTERVAL, "the accuracy of the worst class")
     require_inside("average_decay", average_decay, UNIT_INTERVAL, "the share of the old average")
     gated = jit(partial(average, threshold=average_gate, decay=average_decay))
-    return Method(
+    return FairnessMethod(
         "cfa",
         start,
         needs=("training_accuracy",),
@@ -74,18 +74,18 @@ def cfa(
     )
 
 
-def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
+def start(counts: jax.Array, dtype: Any = jnp.float32) -> CfaState:
     """Returns the state before the calibration begins: all classes alike."""
-    return State(jnp.ones(len(counts), dtype), jnp.asarray(False))
+    return CfaState(jnp.ones(len(counts), dtype), jnp.asarray(False))
 
 
-def update(state: State, statistics: Statistics) -> State:
+def update(state: CfaState, statistics: Statistics) -> CfaState:
     """Returns the state with the accuracies of the last epoch."""
     accuracies = jnp.asarray(statistics.training_accuracy).astype(state.accuracies.dtype)
-    return State(accuracies, jnp.asarray(True))
+    return CfaState(accuracies, jnp.asarray(True))
 
 
-def _calibration(state: State, beta: float, base: float, other: float) -> TradesWeights:
+def _calibration(state: CfaState, beta: float, base: float, other: float) -> TradesWeights:
     found = cfa_calibration(state.accuracies, 1.0, beta, base, other)
     alike = cfa_calibration(jnp.ones_like(state.accuracies), 1.0, beta, 0.0, 0.0)
     return TradesWeights(
@@ -93,18 +93,18 @@ def _calibration(state: State, beta: float, base: float, other: float) -> Trades
     )
 
 
-def class_radii(state: State, base: float = 0.5) -> jax.Array:
+def class_radii(state: CfaState, base: float = 0.5) -> jax.Array:
     """Returns the factor on each class's radius, (K,)."""
     return _calibration(state, 0.0, base, 0.0).radius
 
 
-def class_weights(state: State, beta: float, regularisation_base: float = 0.5) -> jax.Array:
+def class_weights(state: CfaState, beta: float, regularisation_base: float = 0.5) -> jax.Array:
     """Returns the share s_c of the divergence in each class's loss, (K,); 0 at beta = 0."""
     return _calibration(state, beta, 0.0, regularisation_base).robust_share
 
 
 def weights(
-    state: State,
+    state: CfaState,
     logits: jax.Array,
     y: jax.Array,
     beta: float,
@@ -116,12 +116,12 @@ def weights(
 
 
 def average(
-    held: Average,
+    held: GatedAverage,
     current: Any,
     worst_accuracy: jax.Array | float,
     threshold: float = 0.2,
     decay: float = 0.88,
-) -> Average:
+) -> GatedAverage:
     """Returns the average with the current network in it, if its worst class is good enough.
 
     The first network that is good enough takes the place of what was there. Running statistics of
@@ -145,4 +145,4 @@ def average(
     moved = cfa_average(held.variables, current, worst_accuracy, threshold, decay)
     first = good & ~held.begun
     variables = jax.tree.map(lambda new, old: jnp.where(first, new, old), current, moved)
-    return Average(variables, held.begun | good)
+    return GatedAverage(variables, held.begun | good)

@@ -6,16 +6,16 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from nets.fairness.method import Method
+from nets.fairness.method import FairnessMethod
 from nets.fairness.statistics import Statistics
-from nets.objectives import Terms
-from theory.problem import NON_NEGATIVE, Interval, InvalidInput, require_inside, require_known
-from theory.reweighting import Attack, Ties, Transfer, dafa_budget, dafa_weights
+from nets.objectives.losses import Terms
+from theory.domain import NON_NEGATIVE, Interval, InvalidInput, require_inside, require_known
+from theory.weights.dafa import Attack, Ties, Transfer, dafa_budget, dafa_weights
 
 _OPEN = Interval.parse("(0, 1)")
 
 
-class State(NamedTuple):
+class DafaState(NamedTuple):
     """The class weights, (K,), ones until the warm-up ends, and whether they were clipped, ()."""
 
     weights: jax.Array
@@ -29,7 +29,7 @@ def dafa(
     ties: Ties = "keep",
     transfer: Transfer = "balanced",
     attack: Attack = "scaled",
-) -> Method:
+) -> FairnessMethod:
     """Returns DAFA: weights W from the class similarities of epoch `warm_up`, then held.
 
     W multiplies the radius and the step of the attack and the term of the loss that knows the
@@ -37,7 +37,7 @@ def dafa(
 
     Args:
         warm_up: the epoch, from 1, whose similarities count and after which the weights hold.
-        strength, floor, ties, transfer: as in `theory.reweighting.dafa_weights`, which say what is
+        strength, floor, ties, transfer: as in `theory.weights.dafa.dafa_weights`, which say what is
             the paper's and what its code's.
         attack: "scaled" as in the paper; "reference-pgd" as in the PGD loss of its code, where a
             second, unscaled step along the same gradient ends in the plain ball, so that classes
@@ -61,7 +61,7 @@ def dafa(
     if floor is not None:
         require_inside("floor", floor, _OPEN, "the smallest weight allowed")
     settings: dict[str, Any] = {"floor": floor, "ties": ties, "transfer": transfer}
-    return Method(
+    return FairnessMethod(
         "dafa",
         start,
         needs=("similarity",),
@@ -73,23 +73,25 @@ def dafa(
     )
 
 
-def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
+def start(counts: jax.Array, dtype: Any = jnp.float32) -> DafaState:
     """Returns the state before the warm-up ends: every weight is 1."""
-    return State(jnp.ones(len(counts), dtype), jnp.asarray(False))
+    return DafaState(jnp.ones(len(counts), dtype), jnp.asarray(False))
 
 
-def update(state: State, statistics: Statistics, strength: float = 1.0, **settings: Any) -> State:
-    """Returns the weights from the similarities, see `theory.reweighting.dafa_weights`."""
+def update(
+    state: DafaState, statistics: Statistics, strength: float = 1.0, **settings: Any
+) -> DafaState:
+    """Returns the weights from the similarities, see `theory.weights.dafa.dafa_weights`."""
     found = dafa_weights(jnp.asarray(statistics.similarity), strength, **settings)
-    return State(found.weights.astype(state.weights.dtype), found.clipped)
+    return DafaState(found.weights.astype(state.weights.dtype), found.clipped)
 
 
-def class_weights(state: State) -> jax.Array:
+def class_weights(state: DafaState) -> jax.Array:
     """Returns W, (K,)."""
     return state.weights
 
 
-def class_radii(state: State) -> jax.Array:
+def class_radii(state: DafaState) -> jax.Array:
     """Returns the factor on each class's radius, (K,): W.
 
     Raises:
@@ -99,7 +101,7 @@ def class_radii(state: State) -> jax.Array:
     return dafa_budget(state.weights, 1.0, 1.0).radius
 
 
-def weights(state: State, logits: jax.Array, y: jax.Array, beta: float) -> Terms:
+def weights(state: DafaState, logits: jax.Array, y: jax.Array, beta: float) -> Terms:
     """Returns W of each sample's class, and beta."""
     each = state.weights[y].astype(logits.dtype)
     return Terms(each, jnp.full_like(each, beta))

@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 
 from nets.attacks.losses import margin
-from nets.fairness.method import Method
-from nets.objectives import Terms
-from theory.problem import NON_NEGATIVE, require_inside, require_known
-from theory.reweighting_rules import faal_weights
+from nets.fairness.method import FairnessMethod
+from nets.objectives.losses import Terms
+from theory.domain import NON_NEGATIVE, require_inside, require_known
+from theory.weights.rules import faal_weights
 
 Margins = Literal["mean", "sum"]
 
 
-class State(NamedTuple):
+class FaalState(NamedTuple):
     """Nothing is remembered; the number of classes is the length of (K,) zeros."""
 
     classes: jax.Array
 
 
-def faal(radius: float = 0.5, margins: Margins = "mean") -> Method:
+def faal(radius: float = 0.5, margins: Margins = "mean") -> FairnessMethod:
     """Returns FAAL: each sample counts K p_y, p the worst for the batch's class margins.
 
     Args:
@@ -37,12 +37,12 @@ def faal(radius: float = 0.5, margins: Margins = "mean") -> Method:
     """
     require_known("margins", margins, get_args(Margins))
     require_inside("radius", radius, NON_NEGATIVE, "the radius of the ball of distributions")
-    return Method("faal", start, weights=partial(weights, radius=radius, margins=margins))
+    return FairnessMethod("faal", start, weights=partial(weights, radius=radius, margins=margins))
 
 
-def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
+def start(counts: jax.Array, dtype: Any = jnp.float32) -> FaalState:
     """Returns the state, which never changes."""
-    return State(jnp.zeros(len(counts), dtype))
+    return FaalState(jnp.zeros(len(counts), dtype))
 
 
 def class_margins(logits: jax.Array, y: jax.Array, margins: Margins = "mean") -> jax.Array:
@@ -64,7 +64,7 @@ def class_margins(logits: jax.Array, y: jax.Array, margins: Margins = "mean") ->
 
 
 def weights(
-    state: State,
+    state: FaalState,
     logits: jax.Array,
     y: jax.Array,
     beta: float,

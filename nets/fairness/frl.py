@@ -6,17 +6,11 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from nets.fairness.method import Method
+from nets.fairness.method import FairnessMethod
 from nets.fairness.statistics import Statistics
-from nets.objectives import Terms
-from theory.problem import NON_NEGATIVE, Interval, InvalidInput, require_inside, require_known
-from theory.reweighting_rules import (
-    FairMultipliers,
-    FairTargets,
-    frl_radii,
-    frl_update,
-    frl_weights,
-)
+from nets.objectives.losses import Terms
+from theory.domain import NON_NEGATIVE, Interval, InvalidInput, require_inside, require_known
+from theory.weights.rules import FairMultipliers, FairTargets, frl_radii, frl_update, frl_weights
 
 Variant = Literal["reweight", "remargin", "both"]
 Means = Literal["each", "joint"]
@@ -26,8 +20,8 @@ _WIDEST = {"reweight": 2.5, "remargin": 3.0, "both": 3.0}
 _SLACK = {"reweight": 0.1, "remargin": 0.07, "both": 0.07}
 
 
-class State(NamedTuple):
-    """The multipliers of `theory.reweighting_rules`, (K,) each, and the number of updates, ()."""
+class FrlState(NamedTuple):
+    """The multipliers of `theory.weights.rules`, (K,) each, and the number of updates, ()."""
 
     multipliers: FairMultipliers
     updates: jax.Array
@@ -41,7 +35,7 @@ def frl(
     limit: float = 0.5,
     halve_every: int = 40,
     means: Means = "each",
-) -> Method:
+) -> FairnessMethod:
     """Returns FRL: multipliers follow the clean and boundary errors of every epoch.
 
     The published method fine-tunes a robust network with TRADES at beta 1.5, and measures it
@@ -77,7 +71,7 @@ def frl(
     if halve_every < 1:
         raise InvalidInput(f"halve_every = {halve_every}: must be at least 1")
     targets = FairTargets(slack, slack, rate, margin_rate, limit)
-    return Method(
+    return FairnessMethod(
         f"frl ({variant})",
         start,
         needs=("clean_errors", "robust_errors"),
@@ -89,20 +83,20 @@ def frl(
     )
 
 
-def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
+def start(counts: jax.Array, dtype: Any = jnp.float32) -> FrlState:
     """Returns the state before the first update: multipliers of zero."""
     zero = jnp.zeros(len(counts), dtype)
-    return State(FairMultipliers(zero, zero, zero), jnp.zeros((), jnp.int32))
+    return FrlState(FairMultipliers(zero, zero, zero), jnp.zeros((), jnp.int32))
 
 
 def update(
-    state: State,
+    state: FrlState,
     statistics: Statistics,
     targets: FairTargets,
     variant: Variant = "reweight",
     halve_every: int = 40,
-) -> State:
-    """Returns the multipliers after one more epoch, see `theory.reweighting_rules.frl_update`."""
+) -> FrlState:
+    """Returns the multipliers after one more epoch, see `theory.weights.rules.frl_update`."""
     updates, dtype = state.updates + 1, state.multipliers.clean.dtype
     clean = jnp.asarray(statistics.clean_errors).astype(dtype)
     robust = jnp.asarray(statistics.robust_errors).astype(dtype)
@@ -112,21 +106,21 @@ def update(
         found = found._replace(margin=state.multipliers.margin)
     if variant == "remargin":
         found = found._replace(boundary=state.multipliers.boundary)
-    return State(found, updates)
+    return FrlState(found, updates)
 
 
-def class_weights(state: State) -> tuple[jax.Array, jax.Array]:
+def class_weights(state: FrlState) -> tuple[jax.Array, jax.Array]:
     """Returns the weights of the clean and of the boundary loss, (K,) each, of sum one."""
     return frl_weights(state.multipliers.clean), frl_weights(state.multipliers.boundary)
 
 
-def class_radii(state: State, high: float = 3.0) -> jax.Array:
+def class_radii(state: FrlState, high: float = 3.0) -> jax.Array:
     """Returns the factor on each class's radius, (K,)."""
     return frl_radii(state.multipliers.margin, high=high)
 
 
 def weights(
-    state: State, logits: jax.Array, y: jax.Array, beta: float, means: Means = "each"
+    state: FrlState, logits: jax.Array, y: jax.Array, beta: float, means: Means = "each"
 ) -> Terms:
     """Returns the weights of each sample's class over their mean in the batch."""
     label, boundary = (w[y].astype(logits.dtype) for w in class_weights(state))

@@ -10,9 +10,9 @@ import numpy as np
 from nets.attacks.gradient import Move
 from nets.attacks.losses import cross_entropy
 from nets.fairness.statistics import HELD_OUT, Statistics
-from nets.inner import Inner
-from nets.objectives import Terms, Weigh, equal_terms
-from theory.problem import InvalidInput
+from nets.objectives.inner_attack import InnerAttack
+from nets.objectives.losses import Terms, Weigh, equal_terms
+from theory.domain import InvalidInput
 
 State = Any
 Steps = Literal["own", "plain", "largest", "reference-pgd"]
@@ -42,19 +42,19 @@ def plain_loss(state: State, logits: jax.Array, y: jax.Array) -> jax.Array:
     return cross_entropy(logits, y)
 
 
-class Average(NamedTuple):
+class GatedAverage(NamedTuple):
     """A fairness-gated average: variables, and whether any network has entered it yet, ()."""
 
     variables: Any
     begun: jax.Array
 
 
-def start_average(variables: Any) -> Average:
+def start_average(variables: Any) -> GatedAverage:
     """Returns the average before any network was good enough: the variables, not counted."""
-    return Average(variables, jnp.asarray(False))
+    return GatedAverage(variables, jnp.asarray(False))
 
 
-class Method(NamedTuple):
+class FairnessMethod(NamedTuple):
     """A fairness method: pure functions of a state, which is a pytree of arrays.
 
     Args:
@@ -83,20 +83,20 @@ class Method(NamedTuple):
     steps: Steps = "own"
     label_loss: Callable[[State, jax.Array, jax.Array], jax.Array] = plain_loss
     every_class: bool = True
-    average: Callable[[Average, Any, Any], Average] | None = None
+    average: Callable[[GatedAverage, Any, Any], GatedAverage] | None = None
 
 
-def weigh(method: Method, state: State) -> Weigh:
+def weigh(method: FairnessMethod, state: State) -> Weigh:
     """Returns the method's weights as an objective takes them."""
     return lambda logits, y, beta: method.weights(state, logits, y, beta)
 
 
-def label_loss(method: Method, state: State) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def label_loss(method: FairnessMethod, state: State) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """Returns the method's label loss as an objective takes it."""
     return lambda logits, y: method.label_loss(state, logits, y)
 
 
-def inner(method: Method, state: State, plain: Inner, y: jax.Array) -> Inner:
+def inner(method: FairnessMethod, state: State, plain: InnerAttack, y: jax.Array) -> InnerAttack:
     """Returns the attack with the radius that the method gives to the class of each sample.
 
     Args:
@@ -131,7 +131,7 @@ def scaled(move: Move, factors: jax.Array, steps: Steps) -> tuple[Move, ...]:
     return (Move(threat, relative * jnp.asarray(move.step).astype(factors.dtype)),)
 
 
-def updated(method: Method, state: State, statistics: Statistics) -> State:
+def update_fairness_state(method: FairnessMethod, state: State, statistics: Statistics) -> State:
     """Returns the state after an epoch; called outside of jit, it checks what it is given.
 
     Raises:
@@ -152,7 +152,7 @@ def updated(method: Method, state: State, statistics: Statistics) -> State:
 
 
 def require_data(
-    method: Method, training: np.ndarray, held_out: np.ndarray | None, names: Sequence[str]
+    method: FairnessMethod, training: np.ndarray, held_out: np.ndarray | None, names: Sequence[str]
 ) -> None:
     """Raises InvalidInput, before training, if the data lack what the method learns from.
 

@@ -12,14 +12,14 @@ from nets.fairness.cfa import cfa
 from nets.fairness.dafa import dafa
 from nets.fairness.faal import faal
 from nets.fairness.frl import frl
-from nets.fairness.method import Method
+from nets.fairness.method import FairnessMethod
 from nets.fairness.wat import wat
-from theory.problem import require_known
+from theory.domain import require_known
 
 
-def none() -> Method:
+def none() -> FairnessMethod:
     """Returns the method that treats all classes alike."""
-    return Method("none", nothing, every_class=False)
+    return FairnessMethod("none", nothing, every_class=False)
 
 
 def nothing(counts: jax.Array, dtype: Any = jnp.float32) -> tuple[()]:
@@ -28,7 +28,7 @@ def nothing(counts: jax.Array, dtype: Any = jnp.float32) -> tuple[()]:
     return ()
 
 
-METHODS: dict[str, Callable[..., Method]] = {
+METHODS: dict[str, Callable[..., FairnessMethod]] = {
     "none": none,
     "dafa": dafa,
     "frl": frl,
@@ -42,7 +42,7 @@ METHODS: dict[str, Callable[..., Method]] = {
 }
 
 
-def build(name: str, /, **options: Any) -> Method:
+def build(name: str, /, **options: Any) -> FairnessMethod:
     """Returns the fairness method of that name, with the options of its function.
 
     Raises:

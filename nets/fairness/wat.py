@@ -6,20 +6,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nets.fairness.method import Method
+from nets.fairness.method import FairnessMethod
 from nets.fairness.statistics import Statistics
-from nets.objectives import Terms
-from theory.problem import NON_NEGATIVE, require_inside
-from theory.reweighting_rules import wat_weights
+from nets.objectives.losses import Terms
+from theory.domain import NON_NEGATIVE, require_inside
+from theory.weights.rules import wat_weights
 
 
-class State(NamedTuple):
+class WatState(NamedTuple):
     """The held-out losses of each class, and last of all samples, summed over epochs, (K + 1,)."""
 
     costs: jax.Array
 
 
-def wat(rate: float = 0.1) -> Method:
+def wat(rate: float = 0.1) -> FairnessMethod:
     """Returns WAT: sample i counts w_y + w_average, with weights w = K softmax(rate * costs).
 
     Args:
@@ -32,7 +32,7 @@ def wat(rate: float = 0.1) -> Method:
         li2023wat and its code; theory document B3.
     """
     require_inside("rate", rate, NON_NEGATIVE, "the rate of the exponential weights")
-    return Method(
+    return FairnessMethod(
         "wat",
         start,
         needs=("held_out_losses",),
@@ -42,23 +42,25 @@ def wat(rate: float = 0.1) -> Method:
     )
 
 
-def start(counts: jax.Array, dtype: Any = jnp.float32) -> State:
+def start(counts: jax.Array, dtype: Any = jnp.float32) -> WatState:
     """Returns the state before the first epoch: no costs, all weights K / (K + 1)."""
-    return State(jnp.zeros(len(counts) + 1, dtype))
+    return WatState(jnp.zeros(len(counts) + 1, dtype))
 
 
-def update(state: State, statistics: Statistics) -> State:
+def update(state: WatState, statistics: Statistics) -> WatState:
     """Returns the costs with those of one more epoch."""
-    return State(state.costs + jnp.asarray(statistics.held_out_losses).astype(state.costs.dtype))
+    return WatState(state.costs + jnp.asarray(statistics.held_out_losses).astype(state.costs.dtype))
 
 
-def class_weights(state: State, rate: float = 0.1) -> jax.Array:
+def class_weights(state: WatState, rate: float = 0.1) -> jax.Array:
     """Returns what a sample of each class counts, (K,): the class's weight and the average's."""
     found = wat_weights(state.costs, rate)
     return found[:-1] + found[-1:]
 
 
-def weights(state: State, logits: jax.Array, y: jax.Array, beta: float, rate: float = 0.1) -> Terms:
+def weights(
+    state: WatState, logits: jax.Array, y: jax.Array, beta: float, rate: float = 0.1
+) -> Terms:
     """Returns the weight of each sample's class, for the whole of its loss."""
     each = class_weights(state, rate)[y].astype(logits.dtype)
     return Terms(each, beta * each)

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from theory import linear
-from theory.claim import Claim, Problem, find
-from theory.claims import moayeri2022
-from theory.claims.lee2024 import RADIUS
-from theory.claims.settings import L2
-from theory.distance import class_errors
+from theory.claims.claim import Claim, Problem
+from theory.claims.lee2024.two_classes import RADIUS
+from theory.claims.moayeri2022 import classification
+from theory.claims.registry import find
+from theory.claims.settings.two_classes import L2
+from theory.fairness.distance import class_errors
 from theory.problem import GaussianMixture, L1Ball, LinfBall, MixedPairs, Mixture
-from theory.regression import squared_risk
+from theory.regression.risk import squared_risk
+from theory.rules import risk as linear
 
 
 class Control(NamedTuple):
@@ -197,7 +198,7 @@ def _distance_controls() -> dict[str, tuple[Control, ...]]:
 def _spurious_controls() -> dict[str, tuple[Control, ...]]:
     """The correlation of label and attribute with the wrong sign: the other group's risk."""
     claim = find("spurious-conflicting-natural-risk-l2")
-    other = moayeri2022.trained_risk(L2, "aligned", attacked=False)
+    other = classification.trained_risk(L2, "aligned", attacked=False)
     wrong = dataclasses.replace(claim, predict=other.predict)
     return {claim.name: (Control("correlation of the wrong sign", wrong),)}
 

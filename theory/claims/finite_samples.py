@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
 
-from theory import bounds, optimal
-from theory.claim import CLASS_RISKS, RISK, Axis, Claim, Problem, Source, register
-from theory.claims.settings import DIMENSION, HALF_GAP, LINF, fixed_rule, isotropic
+from theory.claims.claim import CLASS_RISKS, RISK, Axis, Claim, Problem, Source
+from theory.claims.settings.two_classes import DIMENSION, HALF_GAP, LINF, fixed_rule, isotropic
 from theory.domain import NON_NEGATIVE, Interval
+from theory.fairness import finite_samples
 from theory.problem import GaussianMixture, LinearClassifier
+from theory.rules import optimal
 
 MOST = 2**17
 STREAM = 7
@@ -116,7 +117,7 @@ def fitted_means() -> Claim:
 
     def predict(count: jax.Array, sample: jax.Array) -> tuple[jax.Array]:
         classes, threat = _classes(count), LINF.ball(jnp.full_like(count, RADIUS))
-        excess = bounds.plug_in_excess_risk(classes, threat, jnp.stack([count, count]))
+        excess = finite_samples.plug_in_excess_risk(classes, threat, jnp.stack([count, count]))
         return (jnp.minimum(_least_risk(count) + excess / chance, 1) + 0 * sample,)
 
     return Claim(
@@ -150,7 +151,7 @@ def fitted_intercept() -> Claim:
 
     def predict(count: jax.Array, sample: jax.Array) -> tuple[jax.Array]:
         prior, counts = _classes(count).prior, jnp.stack([count, count])
-        excess = bounds.intercept_excess_bound(prior, counts, jnp.full_like(count, level))
+        excess = finite_samples.intercept_excess_bound(prior, counts, jnp.full_like(count, level))
         return (jnp.minimum(_least_risk(count) + excess, 1) + 0 * sample,)
 
     return Claim(
@@ -188,24 +189,22 @@ def _fewest_errors(
 
 
 def _by_hoeffding(errors: jax.Array, count: jax.Array, level: jax.Array) -> jax.Array:
-    return errors / count + bounds.hoeffding(count, level)
+    return errors / count + finite_samples.hoeffding(count, level)
 
 
 def _by_bernstein(errors: jax.Array, count: jax.Array, level: jax.Array) -> jax.Array:
-    return errors / count + bounds.empirical_bernstein(errors, count, level)
+    return errors / count + finite_samples.empirical_bernstein(errors, count, level)
 
 
 COUNTS = (256, 2048, 16384, MOST)
-register(
+CLAIMS = (
     counted_risk(
         "hoeffding",
         Source("hoeffding1963", "T27"),
         _by_hoeffding,
         COUNTS,
         "its error rate on the sample plus sqrt(log(2000) / (2 n))",
-    )
-)
-register(
+    ),
     counted_risk(
         "empirical-bernstein",
         Source("maurer2009empirical", "T27"),
@@ -213,16 +212,14 @@ register(
         COUNTS,
         "its error rate on the sample plus sqrt(2 V log(4000) / n) + 7 log(4000) / (3 (n - 1)), "
         "V the variance of its errors",
-    )
-)
-register(
+    ),
     counted_risk(
         "exact-binomial",
         Source("clopper1934", "T27"),
-        bounds.exact_upper,
+        finite_samples.exact_upper,
         (64, *COUNTS[:-1]),
         "the risk at which so few errors, or fewer, have probability 0.1 %",
-    )
+    ),
+    fitted_means(),
+    fitted_intercept(),
 )
-register(fitted_means())
-register(fitted_intercept())

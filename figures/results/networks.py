@@ -1,0 +1,97 @@
+"""A network evaluated class by class: accuracies with intervals, and what is taken for what."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.kit.style import SERIES
+
+TITLES = {"clean": "without attack", "robust": "under attack"}
+NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
+# Above this share of a class the ground is too dark for black letters.
+DARK = 0.55
+
+
+def evaluation(dataset: xr.Dataset) -> Figure:
+    """Returns class accuracies, clean and robust, beside the two confusion matrices.
+
+    Points are accuracies with simultaneous exact intervals, dotted lines their averages; classes
+    run from the least robust, at the top, to the most. Entries of a matrix are percentages of its
+    rows.
+
+    Args:
+        dataset: of `nets.evaluation.file.make`.
+    """
+    order = np.argsort(dataset["accuracy"].sel(condition="robust").values, kind="stable")
+    ordered = dataset.isel({"class": order, "said": order})
+    height = 1.6 + 0.28 * len(order)
+    figure, axes = plt.subplots(1, 3, figsize=(12.5, max(height, 3.6)), width_ratios=(1.1, 1, 1))
+    _accuracies(axes[0], ordered)
+    for panel, condition in zip(axes[1:], TITLES, strict=True):
+        counts = ordered["confusion"].sel(condition=condition).values
+        shares = counts / counts.sum(-1, keepdims=True)
+        matrix(panel, shares, ordered["class"].values, f"% of the class, {TITLES[condition]}")
+    figure.suptitle(_title(dataset))
+    return figure
+
+
+def _title(dataset: xr.Dataset) -> str:
+    at = dataset.attrs
+    norm = NORMS.get(at["norm"], at["norm"])
+    attacks = ", ".join(str(name) for name in dataset["attack"].values[1:])
+    return f"{at['model']} on {at['data']}, {norm} radius {at['radius']:.4g}: {attacks}"
+
+
+def _accuracies(axes: Axes, dataset: xr.Dataset) -> None:
+    rows = np.arange(dataset.sizes["class"])
+    for look, (condition, title), shift in zip(SERIES, TITLES.items(), (-0.12, 0.12), strict=False):
+        part = dataset.sel(condition=condition)
+        accuracy, low, high = (part[name].values for name in ("accuracy", "low", "high"))
+        axes.errorbar(
+            accuracy,
+            rows + shift,
+            xerr=np.stack([accuracy - low, high - accuracy]),
+            fmt=look.marker,
+            color=look.colour,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            label=title,
+        )
+        average = 1 - float(part["errors"].sum() / dataset["trials"].sum())
+        axes.axvline(average, color=look.colour, linestyle=":", linewidth=1.0)
+    axes.set_yticks(rows, dataset["class"].values)
+    axes.invert_yaxis()
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("accuracy of the class, [0, 1]")
+    axes.set_title(f"intervals together {1 - dataset.level:g}; dotted: average")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+
+
+def matrix(axes: Axes, shares: np.ndarray, names: np.ndarray, title: str) -> None:
+    """Draws what is taken for what as percentages of the true classes, which are the rows.
+
+    Args:
+        axes: where to draw.
+        shares: of each row, in [0, 1], (K, K).
+        names: of the classes.
+        title: of the panel.
+    """
+    axes.imshow(shares, cmap="Greys", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        if share > 0.005:
+            colour = "white" if share > DARK else "black"
+            text = f"{100 * share:.0f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+    label_classes(axes, names)
+    axes.set_title(title)
+
+
+def label_classes(axes: Axes, names: np.ndarray) -> None:
+    """Labels the rows of a matrix as true classes and its columns as what is said."""
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("true class")
+    axes.grid(False)

@@ -1,0 +1,233 @@
+"""The result file of an evaluation: one labelled data set, in the format of the sweeps."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nets.evaluation import paired
+from nets.evaluation.outcomes import CLEAN, Outcomes
+from nets.evaluation.per_class import (
+    ClassCounts,
+    class_counts,
+    class_intervals,
+    confusion,
+    spread,
+    worst_class,
+)
+from sims.provenance import versions
+from sims.stats.interval import require_level
+from sims.sweep import file as sweep_file
+from theory.domain import InvalidInput, require_known
+from theory.weights.dafa import class_similarity
+
+KIND = "network evaluation"
+ROBUST = "robust"
+CONDITIONS = (CLEAN, ROBUST)
+VARIABLES = ("correct", "label", "errors", "trials", "confusion", "similarity")
+# What two evaluations must share for their samples to be paired.
+IDENTITY = ("data", "fingerprint", "split", "norm", "radius")
+
+
+def make(
+    outcomes: Outcomes,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    level: float,
+    attributes: Mapping[str, Any],
+) -> xr.Dataset:
+    """Returns the data set of an evaluation.
+
+    Args:
+        outcomes: of `nets.evaluation.outcomes.evaluate`.
+        labels: true classes, (n,).
+        class_names: K of them.
+        level: chance that any class interval of the file misses, in (0, 1).
+        attributes: what was evaluated and how, for the record.
+
+    Returns:
+        `correct` (attack, sample) int8, the flags after each attack and all before it; `label`
+        (sample); `predicted` and `probability` (condition, sample, ...); `errors` (condition,
+        class) and `trials` (class), int64; `accuracy`, `low`, `high` (condition, class);
+        `confusion` (condition, class, said), int64; `similarity` (condition, class, said), the
+        mean softmax of each class's samples without attack and under the first attack.
+
+    Raises:
+        InvalidInput: for a level outside (0, 1) or a class without samples.
+    """
+    require_level(level)
+    names, classes = list(class_names), len(class_names)
+    flags = {CLEAN: outcomes.correct[0], ROBUST: outcomes.correct[-1]}
+    counts = [class_counts(labels, flags[name], classes) for name in CONDITIONS]
+    require_every_class(counts[0], names)
+    # Both conditions share the level, so that the whole file holds together.
+    bounds = [class_intervals(part, level / len(CONDITIONS)) for part in counts]
+    over = ("condition", "class")
+    pairs = (*over, "said")
+    matrices = [confusion(labels, said, classes) for said in outcomes.predicted]
+    similar = [np.asarray(class_similarity(p, labels)) for p in outcomes.probabilities]
+    return xr.Dataset(
+        {
+            "correct": (("attack", "sample"), outcomes.correct.astype(np.int8)),
+            "label": ("sample", np.asarray(labels, np.int32)),
+            "predicted": (("condition", "sample"), outcomes.predicted),
+            "errors": (over, np.stack([part.trials - part.correct for part in counts])),
+            "trials": ("class", counts[0].trials),
+            "accuracy": (over, np.stack([part.accuracy for part in counts])),
+            "low": (over, np.stack([part.low for part in bounds])),
+            "high": (over, np.stack([part.high for part in bounds])),
+            "confusion": (pairs, np.stack(matrices)),
+            "similarity": (pairs, np.stack(similar)),
+        },
+        coords={
+            "attack": list(outcomes.attacks),
+            "condition": list(CONDITIONS),
+            "class": names,
+            "said": names,
+        },
+        attrs={
+            **attributes,
+            "kind": KIND,
+            "level": level,
+            "nonfinite": outcomes.nonfinite,
+            "versions": versions(),
+        },
+    )
+
+
+def require_every_class(counts: ClassCounts, names: Sequence[str]) -> None:
+    """Raises InvalidInput, naming it, for a class without samples."""
+    if (empty := counts.trials == 0).any():
+        missing = ", ".join(np.asarray(names)[empty])
+        raise InvalidInput(f"labels: no sample of class {missing}; every class must be present")
+
+
+def require_free(path: pathlib.Path, wanted: Mapping[str, Any]) -> None:
+    """Raises InvalidInput if a file is there that is not an evaluation of the wanted settings."""
+    if not path.exists():
+        return
+    found = load(path)
+    for name, value in wanted.items():
+        if found.attrs.get(name) != value:
+            raise InvalidInput(
+                f"results = {path}: belongs to another evaluation ({name} = "
+                f"{found.attrs.get(name)}, this one has {value}); choose another --name or move "
+                "the file away"
+            )
+
+
+def load(path: pathlib.Path) -> xr.Dataset:
+    """Returns the evaluation in a file.
+
+    Raises:
+        InvalidInput: if it cannot be read as one.
+    """
+    return sweep_file.load(path, VARIABLES)
+
+
+def counts_of(dataset: xr.Dataset, condition: str) -> ClassCounts:
+    """Returns the class counts of an evaluation, "clean" or "robust"."""
+    require_known("condition", condition, CONDITIONS)
+    trials = dataset["trials"].values
+    return ClassCounts(trials - dataset["errors"].sel(condition=condition).values, trials)
+
+
+def summary(dataset: xr.Dataset) -> str:
+    """Returns a table of the classes, clean and robust; then the worst class and the spread."""
+    percent = 1 - dataset.level
+    lines = [
+        f"accuracy in % with intervals that all hold together with probability {percent:g}",
+        f"{'class':16}{'n':>6}  {'clean':>22}  {'robust':>22}",
+    ]
+    for name in dataset["class"].values:
+        part = dataset.sel({"class": name})
+        cells = "".join(f"  {_cell(part.sel(condition=c)):>22}" for c in CONDITIONS)
+        lines.append(f"{name:16}{int(part['trials']):6d}{cells}")
+    lines += [_conclusion(dataset, condition) for condition in CONDITIONS]
+    if len(dataset["attack"]) > 1:
+        falls = (f"{n} {100 * s:.1f}" for n, s in _survivors(dataset).items())
+        lines.append("still correct in % after " + ", ".join(falls))
+    if dataset.nonfinite:
+        lines.append(f"warning: {dataset.nonfinite} samples had logits that were not finite")
+    return "\n".join(lines)
+
+
+def _cell(part: xr.Dataset) -> str:
+    accuracy, low, high = (100 * float(part[k]) for k in ("accuracy", "low", "high"))
+    return f"{accuracy:5.1f} [{low:5.1f}, {high:5.1f}]"
+
+
+def _conclusion(dataset: xr.Dataset, condition: str) -> str:
+    counts = counts_of(dataset, condition)
+    worst, unequal = worst_class(counts, dataset.level / len(CONDITIONS)), spread(counts)
+    return (
+        f"{condition}: average {100 * unequal.average:.1f}; worst class "
+        f"{dataset['class'].values[worst.label]} {100 * worst.accuracy:.1f} "
+        f"[{100 * worst.low:.1f}, {100 * worst.high:.1f}] (chosen on these samples: bias about "
+        f"{100 * worst.selection_bias:+.1f}); gap {100 * unequal.gap:.1f}; standard deviation "
+        f"{100 * unequal.variance**0.5:.1f}"
+    )
+
+
+def _survivors(dataset: xr.Dataset) -> dict[str, float]:
+    shares = dataset["correct"].mean("sample").values
+    return dict(zip(dataset["attack"].values.tolist(), shares.tolist(), strict=True))
+
+
+def comparison(first: xr.Dataset, second: xr.Dataset, level: float) -> str:
+    """Returns a table of paired differences, second minus first, class by class and in all.
+
+    Args:
+        first, second: evaluations of the same samples under the same threat.
+        level: for the intervals, which all hold together, and for the family of tests (Holm).
+
+    Raises:
+        InvalidInput: if the two are not of the same samples and threat.
+    """
+    require_level(level)
+    require_paired(first, second)
+    names, labels = first["class"].values, first["label"].values
+    lines = [
+        f"accuracy of the second minus the first in points, intervals together {1 - level:g}; "
+        "p: exact McNemar, Holm over classes and conditions"
+    ]
+    tables = {
+        condition: paired.paired(labels, _flags(first, at), _flags(second, at), len(names))
+        for condition, at in zip(CONDITIONS, (0, -1), strict=True)
+    }
+    adjusted = paired.holm(np.concatenate([paired.mcnemar(t) for t in tables.values()]))
+    for (condition, table), p in zip(tables.items(), np.split(adjusted, 2), strict=True):
+        bounds = paired.difference_intervals(table, level / len(CONDITIONS))
+        lines.append(condition)
+        for k, name in enumerate(names):
+            lines.append(
+                f"  {name:16}{100 * table.difference[k]:+7.1f} [{100 * bounds.low[k]:+.1f}, "
+                f"{100 * bounds.high[k]:+.1f}]  p = {p[k]:.3g}"
+            )
+        whole = paired.pooled(table)
+        lines.append(
+            f"  {'all':16}{100 * whole.difference[0]:+7.1f}  "
+            f"p = {paired.mcnemar(whole)[0]:.3g} (by itself)"
+        )
+        score = paired.rho(counts_of(first, condition), counts_of(second, condition))
+        lines.append(f"  rho {score:+.3f}")
+    return "\n".join(lines)
+
+
+def _flags(dataset: xr.Dataset, attack: int) -> np.ndarray:
+    return dataset["correct"].isel(attack=attack).values.astype(bool)
+
+
+def require_paired(first: xr.Dataset, second: xr.Dataset) -> None:
+    """Raises InvalidInput, naming the first difference, unless both are of the same samples."""
+    for name in IDENTITY:
+        one, two = first.attrs.get(name), second.attrs.get(name)
+        if one != two:
+            raise InvalidInput(
+                f"compare: {name} = {one} and {two}: only evaluations of the same samples under "
+                "the same threat can be paired"
+            )
+    if not np.array_equal(first["label"], second["label"]):
+        raise InvalidInput("compare: the samples of the two evaluations differ")

@@ -1,0 +1,262 @@
+"""Clean and robust outcomes of a network, sample by sample, under a list of attacks.
+
+Attacks run one after the other; a sample that one of them has broken is not shown to the next.
+What is recorded of a sample depends on the network, the sample, its key and the block size alone:
+not on the other samples, their order, or the devices.
+"""
+
+import functools
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from nets.attacks.attack import AttackResult, Bounds, keys_of
+from nets.attacks.ball import norm
+from nets.attacks.losses import misclassified
+from nets.compute.blocks import Progress, over_blocks
+from nets.compute.compiler import jit
+from nets.data.pixels import to_floats
+from nets.evaluation.per_class import require_labels
+from theory.domain import InvalidInput
+from theory.problem import L1Ball, L2Ball, LinfBall, Threat
+
+BLOCK = 128
+CLEAN = "clean"
+PIXELS = (0.0, 1.0)
+Apply = Callable[[Any, jax.Array], jax.Array]
+
+
+class AttackRun(NamedTuple):
+    """An attack as an evaluation runs it.
+
+    Args:
+        run: (keys, logits of inputs, x, y, threat, bounds, turn) -> what the attack found.
+        turns: how often it runs, with turn = 0, 1, ..., each on what still stands: restarts or
+            target classes.
+    """
+
+    run: Callable[..., AttackResult]
+    turns: int = 1
+
+
+class Outcomes(NamedTuple):
+    """What is known of each of n samples after clean evaluation and A attacks.
+
+    Args:
+        attacks: "clean", then the attacks in the order in which they ran.
+        correct: (1 + A, n), whether the sample is correct without attack, and whether it still is
+            after each attack and all before it. An attack's success counts only if the network
+            errs at the point that it returned.
+        predicted: the class that the network says without attack and, under the attacks, at the
+            point that broke the sample, or its own class if none did; (2, n).
+        probabilities: softmax at the clean sample and at the first attack's point, (2, n, K).
+        x_adv: the point that broke each sample, or the sample itself, (n, ...).
+        nonfinite: samples with a logit that was not finite, anywhere.
+    """
+
+    attacks: tuple[str, ...]
+    correct: NDArray[np.bool_]
+    predicted: NDArray[np.int32]
+    probabilities: NDArray[np.floating]
+    x_adv: NDArray[np.floating]
+    nonfinite: int
+
+    @property
+    def fell_to(self) -> NDArray[np.int64]:
+        """The place in `attacks` of what each sample fell to, -1 if it stands, (n,)."""
+        place = np.argmin(self.correct, axis=0)
+        return np.where(self.correct[-1], -1, place)
+
+
+class _Block(NamedTuple):
+    """What one turn of one attack says of one block."""
+
+    correct: Any
+    predicted: Any
+    probabilities: Any
+    x_adv: Any
+    finite: Any
+    inside: Any
+
+
+def evaluate(
+    key: jax.Array,
+    apply: Apply,
+    variables: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    threat: Threat,
+    methods: Mapping[str, AttackRun],
+    *,
+    classes: int,
+    bounds: Bounds = PIXELS,
+    block: int = BLOCK,
+    devices: Sequence[jax.Device] | None = None,
+    progress: Callable[[str], Progress] | None = None,
+) -> Outcomes:
+    """Returns the outcomes of every sample without attack and under each attack.
+
+    Args:
+        key: a typed key, of which sample i gets fold_in(key, i), or an array of typed keys (n,).
+        apply: (variables, x (b, ...)) -> logits (b, K), in evaluation mode.
+        variables: of the network.
+        images: uint8 (n, h, w, c), which become [0, 1], or floats inside the bounds, (n, ...).
+        labels: in [0, K), (n,).
+        threat: an L1Ball, L2Ball or LinfBall with a radius of shape () or (n,).
+        methods: attacks by name, in the order in which they run.
+        classes: K.
+        bounds: (low, high) of every entry of an input.
+        block: samples computed together.
+        devices: where to compute; all local devices if None.
+        progress: given the name of an attack returns what takes the share done.
+
+    Raises:
+        InvalidInput: naming the argument, before any computation.
+        RuntimeError: if an attack leaves ball or bounds.
+    """
+    labels = np.asarray(labels)
+    require_labels(labels, classes)
+    _require(images, labels, threat, methods, bounds)
+    keys = keys_of(key, len(labels))
+    radius = np.broadcast_to(np.asarray(threat.radius), labels.shape)
+    samples = (keys, images, labels.astype(np.int32), radius)
+    kind: Any = type(threat)
+
+    def run(name: str, method: AttackRun | None, turn: int, chosen: np.ndarray) -> _Block:
+        """Returns the outcomes of the chosen samples under one turn of one attack."""
+        turns = method.turns if method else 1
+        found: _Block = over_blocks(
+            _compiled(apply, method, kind, bounds),
+            (variables, np.uint32(zlib.crc32(name.encode())), np.int32(turn)),
+            [array[chosen] for array in samples],
+            block=block,
+            devices=devices,
+            progress=progress(f"{name} {turn + 1}" if turns > 1 else name) if progress else None,
+        )
+        if not found.inside.all():
+            raise RuntimeError(f"{name} left ball or bounds: its results cannot be trusted")
+        return found
+
+    everyone = np.arange(len(labels))
+    found = run(CLEAN, None, 0, everyone)
+    predicted = np.stack([found.predicted] * 2)
+    probabilities = np.stack([found.probabilities] * 2)
+    correct, x_adv, finite = [found.correct], found.x_adv, found.finite
+    for place, (name, method) in enumerate(methods.items()):
+        standing = correct[-1].copy()
+        for turn in range(method.turns):
+            # The first is shown every sample: its softmax is the similarity of the classes.
+            first = place == turn == 0
+            chosen = everyone if first else np.flatnonzero(standing)
+            if not chosen.size:
+                break
+            found = run(name, method, turn, chosen)
+            broken = standing[chosen] & ~found.correct
+            fallen = chosen[broken]
+            standing[fallen] = False
+            predicted[1, fallen], x_adv[fallen] = found.predicted[broken], found.x_adv[broken]
+            finite[chosen] &= found.finite
+            if first:
+                probabilities[1] = found.probabilities
+        correct.append(standing)
+    nonfinite = int((~finite).sum())
+    return Outcomes(
+        (CLEAN, *methods), np.stack(correct), predicted, probabilities, x_adv, nonfinite
+    )
+
+
+def _require(
+    images: np.ndarray,
+    labels: np.ndarray,
+    threat: Threat,
+    methods: Mapping[str, AttackRun],
+    bounds: Bounds,
+) -> None:
+    if labels.ndim != 1 or len(images) != len(labels) or not len(labels):
+        raise InvalidInput(
+            f"labels.shape = {labels.shape}: must be (n,), n >= 1, one for each of "
+            f"{len(images)} images"
+        )
+    if CLEAN in methods:
+        raise InvalidInput(f"methods: {CLEAN!r} names the outcome without attack")
+    if not isinstance(threat, L1Ball | L2Ball | LinfBall):
+        raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball or LinfBall")
+    if np.shape(threat.radius) not in ((), labels.shape):
+        raise InvalidInput(f"radius.shape = {np.shape(threat.radius)}: must be () or (n,)")
+    largest = float(np.max(np.asarray(threat.radius)))
+    if isinstance(threat, LinfBall) and largest > bounds[1] - bounds[0]:
+        raise InvalidInput(
+            f"radius = {largest:g}: pixels lie in {list(bounds)}, so an l_inf radius is at most "
+            f"{bounds[1] - bounds[0]:g}; {largest:g} of 255 levels is {largest / 255:.6g}"
+        )
+    if images.dtype == np.uint8:
+        return
+    if not np.issubdtype(images.dtype, np.floating) or not (
+        images.min() >= bounds[0] and images.max() <= bounds[1]
+    ):
+        raise InvalidInput(f"images: must be uint8, or floats in {list(bounds)}")
+
+
+# Held, so that an attack is compiled once for a network, however often it is evaluated.
+@functools.lru_cache(maxsize=32)
+def _compiled(
+    apply: Apply,
+    method: AttackRun | None,
+    kind: Callable[[jax.Array], Threat],
+    bounds: Bounds,
+) -> Callable[..., _Block]:
+    """Returns the compiled function of one block under one turn of one attack."""
+
+    def outcome(
+        shared: tuple[Any, jax.Array, jax.Array],
+        keys: jax.Array,
+        images: jax.Array,
+        labels: jax.Array,
+        radius: jax.Array,
+    ) -> _Block:
+        variables, salt, turn = shared
+        x = x_adv = to_floats(images)
+        threat = kind(radius.astype(x.dtype))
+
+        def logits_of(points: jax.Array) -> jax.Array:
+            return apply(variables, points)
+
+        if method is not None:
+            own = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, salt), turn))
+            x_adv = method.run(own(keys), logits_of, x, labels, threat, bounds, turn).x_adv
+        logits = logits_of(x_adv)
+        finite = jnp.isfinite(logits).all(-1)
+        return _Block(
+            ~misclassified(logits, labels),
+            _predicted_class(logits, labels, finite),
+            jax.nn.softmax(logits),
+            x_adv,
+            finite,
+            _is_inside(threat, x_adv, x, bounds),
+        )
+
+    return jit(outcome)
+
+
+def _is_inside(threat: Threat, x_adv: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
+    """Returns whether each point is in bounds and, up to rounding, in its ball, (b,)."""
+    # A sum over the coordinates of a difference rounds once for each of them.
+    slack = 64 * float(jnp.finfo(x.dtype).eps)
+    flat = x_adv.reshape(x.shape[0], -1)
+    span = slack * jnp.maximum(jnp.max(jnp.abs(flat), -1), 1) * flat.shape[1] ** 0.5
+    in_ball = norm(threat, x_adv - x) <= threat.radius * (1 + slack) + span
+    return in_ball & ((flat >= bounds[0]) & (flat <= bounds[1])).all(-1)
+
+
+def _predicted_class(logits: jax.Array, labels: jax.Array, finite: jax.Array) -> jax.Array:
+    """Returns the predicted classes, (n,); one that ties with the true class is what is said."""
+    own = jnp.take_along_axis(logits, labels[:, None], -1)
+    true = jnp.arange(logits.shape[-1], dtype=labels.dtype)[None] == labels[:, None]
+    others = jnp.where(true | jnp.isnan(logits), -jnp.inf, logits)
+    lost = (jnp.max(others, -1, keepdims=True) >= own) | ~finite[:, None]
+    return jnp.argmax(jnp.where(true & ~lost, jnp.inf, others), -1).astype(jnp.int32)

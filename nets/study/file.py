@@ -1,0 +1,155 @@
+"""The result file of a study of training methods: all that its tables and figures need, in one."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nets.evaluation import file as evaluation_file
+from nets.evaluation.outcomes import CLEAN
+from sims.provenance import versions
+from sims.stats.interval import require_level
+from sims.sweep import file as sweep_file
+from theory.domain import InvalidInput, require_known
+
+KIND = "network study"
+VARIABLES = ("correct", "label", "confusion", "settings", "epochs")
+# What all evaluations of a study share beside the samples.
+SHARED = (*evaluation_file.IDENTITY, "model", "protocol")
+
+
+def make(
+    evaluations: Mapping[tuple[str, int], xr.Dataset],
+    settings: Mapping[tuple[str, int], Mapping[str, Any]],
+    *,
+    reference: str,
+    level: float,
+    attributes: Mapping[str, Any],
+    warm_up: Mapping[int, Mapping[str, Any]] | None = None,
+) -> xr.Dataset:
+    """Returns the data set of a study.
+
+    Args:
+        evaluations: by method and seed, of every method with every seed: of the same samples under
+            the same threat.
+        settings: what JSON holds of each run, by method and seed; `epochs` are those that it took,
+            fewer than its `training` asks for where it collapsed.
+        reference: the method that the others are compared with.
+        level: chance that any interval of the report misses, in (0, 1).
+        attributes: for the record.
+        warm_up: likewise of the run that those of a seed began from; None for none.
+
+    Returns:
+        `correct` (method, seed, condition, sample) int8, without attack and after all attacks;
+        `label` (sample); `confusion` (method, seed, class, said) int64, under attack; `settings`
+        (method, seed) and `warm_up` (seed), JSON; `epochs` (method, seed) int64.
+
+    Raises:
+        InvalidInput: for an unknown reference, a run that is missing, a level outside (0, 1), or
+            evaluations of different samples or threats.
+    """
+    require_level(level)
+    methods, seeds = (list(dict.fromkeys(keys)) for keys in zip(*evaluations, strict=True))
+    require_known("reference", reference, methods)
+    first = evaluations[methods[0], seeds[0]]
+    for method in methods:
+        for seed in seeds:
+            if (method, seed) not in evaluations:
+                raise InvalidInput(f"evaluations: none of {method} with seed {seed}")
+            _require_alike(f"{method}, seed {seed}", first, evaluations[method, seed])
+
+    def table(value: Any) -> np.ndarray:
+        return np.array([[value(method, seed) for seed in seeds] for method in methods])
+
+    names, runs = first["class"].values.tolist(), ("method", "seed")
+    dataset = xr.Dataset(
+        {
+            "correct": ((*runs, "condition", "sample"), table(lambda *k: _flags(evaluations[k]))),
+            "label": ("sample", first["label"].values),
+            "confusion": ((*runs, "class", "said"), table(lambda *k: _confusion(evaluations[k]))),
+            "settings": (runs, table(lambda *k: json.dumps(settings[k])).astype(object)),
+            "warm_up": (
+                "seed",
+                np.array([json.dumps((warm_up or {}).get(s)) for s in seeds], object),
+            ),
+            "epochs": (runs, table(lambda *k: settings[k]["epochs"]).astype(np.int64)),
+        },
+        coords={
+            "method": methods,
+            "seed": seeds,
+            "condition": list(evaluation_file.CONDITIONS),
+            "class": names,
+            "said": names,
+        },
+        attrs={
+            **attributes,
+            **{name: first.attrs[name] for name in SHARED},
+            "attacks": ", ".join(first["attack"].values.tolist()[1:]),
+            "kind": KIND,
+            "reference": reference,
+            "level": level,
+            "versions": versions(),
+        },
+    )
+    for name in ("correct", "confusion", "label"):
+        dataset[name].encoding = {"zlib": True, "complevel": 6, "shuffle": True}
+    return dataset
+
+
+def load(path: pathlib.Path) -> xr.Dataset:
+    """Returns the study in a file.
+
+    Raises:
+        InvalidInput: if it cannot be read as one.
+    """
+    dataset = sweep_file.load(path, VARIABLES)
+    if dataset.attrs.get("kind") != KIND:
+        raise InvalidInput(f"results = {path}: is no {KIND}")
+    return dataset
+
+
+def flags(dataset: xr.Dataset, method: str, condition: str) -> np.ndarray:
+    """Returns whether the networks of a method are right on each image, bool, (seed, sample)."""
+    return dataset["correct"].sel({"method": method, "condition": condition}).values.astype(bool)
+
+
+def others(dataset: xr.Dataset) -> Sequence[str]:
+    """Returns the names of the methods but for the reference."""
+    return [name for name in dataset["method"].values.tolist() if name != dataset.reference]
+
+
+def stopped(dataset: xr.Dataset) -> list[str]:
+    """Returns which trainings ended before their last epoch, because the probe collapsed."""
+    found = []
+    for method in dataset["method"].values:
+        for seed in dataset["seed"].values:
+            part = dataset.sel({"method": method, "seed": seed})
+            taken = int(part["epochs"])
+            wanted = json.loads(str(part["settings"].values))["training"]["epochs"]
+            if taken < wanted:
+                found.append(f"{method} with seed {seed} after {taken} of {wanted} epochs")
+    return found
+
+
+def _flags(found: xr.Dataset) -> np.ndarray:
+    assert found["attack"].values[0] == CLEAN
+    return found["correct"].isel(attack=[0, -1]).values
+
+
+def _confusion(found: xr.Dataset) -> np.ndarray:
+    return found["confusion"].sel(condition=evaluation_file.ROBUST).values
+
+
+def _require_alike(name: str, first: xr.Dataset, found: xr.Dataset) -> None:
+    for key in SHARED:
+        if found.attrs[key] != first.attrs[key]:
+            raise InvalidInput(
+                f"evaluation of {name}: {key} = {found.attrs[key]}, that of another run has "
+                f"{first.attrs[key]}; a study compares the same samples under the same threat"
+            )
+    for axis in ("label", "attack", "class"):
+        if not np.array_equal(found[axis].values, first[axis].values):
+            raise InvalidInput(f"evaluation of {name}: its {axis} values are not those of others")

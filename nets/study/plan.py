@@ -1,0 +1,208 @@
+"""A study: several methods of training with several seeds under one budget, as one TOML file."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nets import config
+from nets.config import Config
+from nets.evaluation import protocols
+from sims.stats.interval import require_level
+from theory.domain import InvalidInput, require_known
+
+FORMAT = 1
+STUDIES = pathlib.Path(__file__).parents[1] / "studies"
+WARM_UP = "warm-up"
+TABLES = ("settings", "warm_up", "methods", "evaluation")
+KEYS = ("config", "seeds", "reference", "level", *TABLES)
+NEEDED = ("config", "seeds", "reference", "methods")
+# What the study itself sets, or all its networks must share to be compared.
+FIXED = ("seed", "seeds", "start", "protocol", "samples", "data", "classes", "model", "options")
+LEVEL = 0.05
+
+
+class Study(NamedTuple):
+    """Which networks are trained, and how they are compared.
+
+    Args:
+        name: of the file.
+        shared: the config that all trainings share.
+        seeds: of each method; paired over the methods, from data to first weights.
+        reference: the method with which the others are compared.
+        level: chance that any interval of the report misses.
+        warm_up: settings of a first training, once a seed, from whose network all methods begin;
+            None for none.
+        methods: settings of each by name, in place of the shared ones.
+    """
+
+    name: str
+    shared: Config
+    seeds: tuple[int, ...]
+    reference: str
+    level: float
+    warm_up: Mapping[str, Any] | None
+    methods: Mapping[str, Mapping[str, Any]]
+
+
+class Planned(NamedTuple):
+    """A training of a study.
+
+    Args:
+        method: its name, or `WARM_UP`.
+        seed: of all its randomness.
+        folder: of the run.
+        config: of the training, with `start` where it begins from a warm-up.
+    """
+
+    method: str
+    seed: int
+    folder: pathlib.Path
+    config: Config
+
+
+def names() -> list[str]:
+    """Returns the names of the files that come with the package."""
+    return sorted(path.stem for path in STUDIES.glob("*.toml"))
+
+
+def read(words: Sequence[str]) -> Study:
+    """Returns the study that a file and settings in place of the file's describe.
+
+    A file has `format = 1`; `config`, of `nets.configs` or a .toml beside the study's file;
+    `seeds`; `reference`; a table `[methods.NAME]` of settings for each method; and, where wanted,
+    `level`, `[settings]` of all trainings in place of the config's, `[warm_up]` and `[evaluation]`
+    with `protocol` and `samples`.
+
+    Args:
+        words: first the name of a file in `STUDIES` or a path that ends in .toml; then key=value
+            or table.key=value, such as seeds=[0], methods.dafa.mix=0.5 or, of all trainings,
+            epochs=3.
+
+    Raises:
+        InvalidInput: naming file and key: unreadable, of another format, unknown (with the nearest
+            names), missing, of another type or not allowed.
+    """
+    if not words or "=" in words[0]:
+        raise InvalidInput(f"study: name one of {', '.join(names())}, or a path that ends in .toml")
+    path = pathlib.Path(words[0])
+    if path.suffix != ".toml":
+        require_known("study", words[0], names())
+        path = STUDIES / f"{words[0]}.toml"
+    found = config.parsed(path, "study", FORMAT)
+    for word in words[1:]:
+        _set(found, word)
+    return _study(path, found)
+
+
+def plan(study: Study, out: pathlib.Path) -> list[Planned]:
+    """Returns all trainings in the order in which they run: seed by seed, the warm-up first.
+
+    Args:
+        study: from `read`.
+        out: the folder that holds one folder METHOD-seedSEED for each.
+    """
+    found = []
+    for seed in study.seeds:
+        shared = study.shared._replace(seed=seed)
+        first = out / f"{WARM_UP}-seed{seed}"
+        if study.warm_up is not None:
+            warm = config.replaced(shared, study.warm_up, "warm_up")
+            found.append(Planned(WARM_UP, seed, first, warm))
+            shared = shared._replace(start=str(first))
+        for name, settings in study.methods.items():
+            own = config.replaced(shared, settings, f"methods.{name}")
+            found.append(Planned(name, seed, out / f"{name}-seed{seed}", own))
+    return found
+
+
+def _set(found: dict[str, Any], word: str) -> None:
+    """Puts one key=value in place; a key of configs alone is one of all trainings."""
+    key, equals, text = word.partition("=")
+    first, *rest = key.split(".")
+    if not equals:
+        raise InvalidInput(f"setting = {word!r}: must be key=value")
+    if first not in KEYS:
+        require_known("key", first, (*KEYS, *config.KINDS))
+        first, rest = "settings", [first, *rest]
+    path = [first, *rest]
+    for part in path[:-1]:
+        found = found.setdefault(part, {})
+        if not isinstance(found, dict):
+            raise InvalidInput(f"key = {key!r}: {part} is no table")
+    found[path[-1]] = config.as_value(text)
+
+
+def _study(path: pathlib.Path, found: Mapping[str, Any]) -> Study:
+    """Returns the study once everything in it has been looked at."""
+    where = f"study = {path}"
+    for key in found:
+        require_known(f"{where}: key", key, KEYS)
+    if missing := [key for key in NEEDED if key not in found]:
+        raise InvalidInput(f"{where}: has no {missing[0]!r}")
+    for key in TABLES:
+        if not isinstance(found.get(key, {}), dict):
+            raise InvalidInput(f"{where}: {key} = {found[key]!r}: must be a table")
+    methods = found["methods"]
+    for name, settings in methods.items():
+        _require_name(where, name)
+        _require_settings(f"methods.{name}", settings)
+    _require_settings("warm_up", found.get("warm_up", {}))
+    require_known(f"{where}: reference", found["reference"], methods)
+    level = found.get("level", LEVEL)
+    if type(level) is not float:
+        raise InvalidInput(f"{where}: level = {level!r}: must be a number in (0, 1)")
+    require_level(level)
+    made = Study(
+        path.stem,
+        _shared(path, found),
+        _seeds(where, found["seeds"]),
+        found["reference"],
+        level,
+        found.get("warm_up"),
+        methods,
+    )
+    plan(made, pathlib.Path())  # Every key and type.
+    return made
+
+
+def _shared(path: pathlib.Path, found: Mapping[str, Any]) -> Config:
+    name = found["config"]
+    if not isinstance(name, str):
+        raise InvalidInput(f"study = {path}: config = {name!r}: must be a name")
+    if name.endswith(".toml"):
+        name = str(path.parent / name)
+    _, shared = config.read([name])
+    settings, evaluation = found.get("settings", {}), found.get("evaluation", {})
+    for key in evaluation:
+        require_known("evaluation: key", key, ("protocol", "samples"))
+    for key in ("seed", "seeds", "start", "protocol", "samples"):
+        if key in settings:
+            raise InvalidInput(f"settings: {key}: is set by the study's own keys")
+    shared = config.replaced(shared, settings, "settings")
+    shared = config.replaced(shared, evaluation, "evaluation")
+    require_known("evaluation: protocol", shared.protocol, protocols.PROTOCOLS)
+    return shared
+
+
+def _require_name(where: str, name: str) -> None:
+    """A method's name is part of the name of a folder."""
+    good = name and name != WARM_UP and all(c.isalnum() or c in "-_" for c in name)
+    if not good:
+        raise InvalidInput(
+            f"{where}: methods.{name!r}: must be letters, digits, - and _, and not {WARM_UP}"
+        )
+
+
+def _require_settings(where: str, settings: Any) -> None:
+    if not isinstance(settings, dict):
+        raise InvalidInput(f"{where} = {settings!r}: must be a table")
+    for key in settings:
+        if key in FIXED:
+            raise InvalidInput(f"{where}: {key}: the networks of a study share it")
+
+
+def _seeds(where: str, seeds: Any) -> tuple[int, ...]:
+    good = isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
+    if not good or len(set(seeds)) < len(seeds) or not all(0 <= s < 2**32 for s in seeds):
+        raise InvalidInput(f"{where}: seeds = {seeds!r}: must be different integers in [0, 2^32)")
+    return tuple(seeds)

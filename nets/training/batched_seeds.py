@@ -1,0 +1,87 @@
+"""Several seeds of one training with one compiled step, each with numbers of its own.
+
+On CPU, and on several devices, the seeds take their epochs in turn, by the very step of a training
+alone, so that each has its bits. On any other device one step takes all seeds, batched: small
+networks fill the device then, and sums are rounded in another order.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nets.data.load import Images
+from nets.training import step as training_step
+from nets.training.step import Step, StepSpec, TrainingState
+
+
+def seeds_take_turns(task: StepSpec) -> bool:
+    """Returns whether seeds take turns.
+
+    Batched kernels are slow on CPU (`nets.models.conv`), and XLA does not spread their convolutions
+    over several devices. A loop over seeds inside the step would be compiled, and so rounded,
+    unlike the step alone.
+    """
+    return task.mesh is not None or jax.default_backend() == "cpu"
+
+
+def make_step(task: StepSpec) -> Step:
+    """Returns the compiled step of `nets.training.step.make_step` over several states at once.
+
+    State, `chosen`, `seed` and loss have an axis of seeds in front; pixels, labels, `epoch` and
+    `number` have not.
+    """
+    return training_step.compiled(
+        task, jax.vmap(training_step.step_of(task), (0, None, None, 0, None, None, 0))
+    )
+
+
+def stacked_images(parts: Sequence[Images]) -> tuple[Images, list[int]]:
+    """Returns the training images of all seeds, and where those of each seed begin.
+
+    Seeds that train on the same images share them.
+    """
+    if all(part is parts[0] for part in parts):
+        return parts[0], [0] * len(parts)
+    count = len(parts[0].labels)
+    arrays = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Images(*arrays), [place * count for place in range(len(parts))]
+
+
+def run_epoch(
+    step: Step,
+    states: Sequence[TrainingState],
+    data: tuple[jax.Array, jax.Array],
+    seeds: Sequence[int],
+    orders: Sequence[Iterable[np.ndarray]],
+    epoch: int,
+    after: Callable[[int], None] = lambda number: None,
+) -> list[tuple[TrainingState, float]]:
+    """Returns the state after an epoch and its mean loss, of each seed.
+
+    Args:
+        step: from `make_step`.
+        states: before it, one for each seed.
+        data: pixels and labels of `joined`, on the device.
+        seeds: in [0, 2^32).
+        orders: the batches of each seed, indices of `data`, as many for all.
+        epoch, after: as in `nets.training.step.run_epoch`.
+
+    Raises:
+        InvalidInput: where a loss is no longer finite.
+    """
+    stacked = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *map(training_step.with_zero_sums, states)
+    )
+    numbers, losses = np.asarray(seeds, np.uint32), []
+    for number, rows in enumerate(zip(*orders, strict=True)):
+        moment = np.uint32(epoch), np.uint32(number)
+        stacked, loss = step(stacked, *data, np.stack(rows), *moment, numbers)
+        losses.append(loss)
+        after(number + 1)
+    found = np.stack(jax.device_get(losses), 1)
+    own = [jax.tree.map(lambda leaf: leaf[place], stacked) for place in range(len(seeds))]  # noqa: B023
+    return [
+        (state, training_step.mean_loss(row, epoch)) for state, row in zip(own, found, strict=True)
+    ]

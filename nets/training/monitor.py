@@ -1,0 +1,164 @@
+"""What is measured between epochs: clean and attacked accuracy of fixed images, class by class.
+
+One small attack, projected gradient steps of a quarter of the radius, with fixed random numbers for
+each image; it is for watching and selecting, not for results, which `nets.evaluation.outcomes`
+gives.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nets.attacks.ball import random_start
+from nets.attacks.gradient import ascend
+from nets.attacks.losses import cross_entropy, misclassified
+from nets.compute.blocks import over_blocks
+from nets.compute.compiler import jit
+from nets.data.load import Images
+from nets.data.pixels import to_floats
+from nets.fairness.statistics import Statistics
+from nets.objectives.inner_attack import Apply, InnerAttack, Variables, evaluating
+from nets.objectives.losses import Objective
+from theory.problem import Threat
+
+BLOCK = 128
+BOUNDS = (0.0, 1.0)
+# Steps of the attack on held-out images; those on the probe are in `nets.training.collapse`.
+HELD_OUT_STEPS = 10
+
+
+class ClassCorrect(NamedTuple):
+    """How many images of each class there are, and how many are correct, int64 (K,) each.
+
+    Args:
+        samples: of the class.
+        clean: correct without attack.
+        robust: correct without attack and under it.
+    """
+
+    samples: np.ndarray
+    clean: np.ndarray
+    robust: np.ndarray
+
+
+class Monitor(NamedTuple):
+    """Functions compiled once: see `make_monitor`.
+
+    Args:
+        judge: whether images are correct without and under attack.
+        losses: the training objective of each image.
+        classes: K.
+        seed: of the random numbers of the attack; what is compiled does not depend on it.
+        devices: where to compute, see `nets.compute.blocks.over_blocks`.
+    """
+
+    judge: Callable[..., Any]
+    losses: Callable[..., Any]
+    classes: int
+    seed: int = 0
+    devices: tuple[jax.Device, ...] | None = None
+
+
+def make_monitor(
+    apply: Apply,
+    objective: Objective,
+    inner: InnerAttack | None,
+    threat: Threat,
+    classes: int,
+    seed: int,
+) -> Monitor:
+    """Returns what measures a network; nothing is compiled before it is used.
+
+    Args:
+        apply: the network; always called in evaluation mode.
+        objective, inner: what training lowers, for `held_out`.
+        threat: of the attack.
+        classes: K.
+        seed: of the random numbers of the attack.
+    """
+
+    def judge(shared: Any, pixels: jax.Array, y: jax.Array, place: jax.Array) -> Any:
+        variables, steps, seed = shared
+        x = to_floats(pixels)
+
+        def logits(points: jax.Array) -> jax.Array:
+            return apply(variables, points, False)[0]
+
+        def harm(points: jax.Array) -> jax.Array:
+            return cross_entropy(logits(points), y)
+
+        begin = random_start(threat, _keys(seed, place), x, BOUNDS)
+        points = ascend(harm, begin, x, threat, BOUNDS, steps=steps)
+        clean = ~misclassified(logits(x), y)
+        return clean, clean & ~misclassified(logits(points), y)
+
+    def losses(shared: Any, pixels: jax.Array, y: jax.Array, place: jax.Array) -> Any:
+        variables, seed = shared
+        keys = _keys(seed, place)
+        _, outcome = objective(keys, evaluating(apply), variables, to_floats(pixels), y, inner)
+        return outcome.losses
+
+    return Monitor(jit(judge), jit(losses), classes, seed)
+
+
+def _keys(seed: jax.Array, place: jax.Array) -> jax.Array:
+    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(place)
+
+
+def count_correct(
+    monitor: Monitor, variables: Variables, images: Images, steps: int
+) -> ClassCorrect:
+    """Returns how many images of each class are correct, without and under attack.
+
+    Args:
+        monitor: from `make_monitor`.
+        variables: of the network.
+        images: any number.
+        steps: of the attack.
+    """
+    shared = variables, jnp.asarray(steps, jnp.int32), np.uint32(monitor.seed)
+    clean, robust = _over(monitor, monitor.judge, shared, images)
+    count = functools.partial(np.bincount, minlength=monitor.classes)
+    return ClassCorrect(
+        *(count(labels) for labels in (images.labels, images.labels[clean], images.labels[robust]))
+    )
+
+
+def held_out(
+    monitor: Monitor, variables: Variables, images: Images, found: ClassCorrect, with_losses: bool
+) -> Statistics:
+    """Returns what a fairness method learns from held-out images; nan for a class without any.
+
+    Args:
+        monitor, variables, images: as in `standing`.
+        found: what `standing` returned for them.
+        with_losses: whether the method needs the training objective of each class.
+    """
+    with np.errstate(invalid="ignore"):
+        clean, robust = (1 - right / found.samples for right in (found.clean, found.robust))
+    means = _mean_losses(monitor, variables, images, found) if with_losses else None
+    return Statistics(
+        clean_errors=jnp.asarray(clean, jnp.float32),
+        robust_errors=jnp.asarray(robust, jnp.float32),
+        held_out_losses=means,
+    )
+
+
+def _mean_losses(
+    monitor: Monitor, variables: Variables, images: Images, found: ClassCorrect
+) -> jax.Array:
+    shared = variables, np.uint32(monitor.seed)
+    each = _over(monitor, monitor.losses, shared, images).astype(np.float64)
+    totals = np.bincount(images.labels, each, minlength=monitor.classes)
+    with np.errstate(invalid="ignore"):
+        return jnp.asarray(np.append(totals / found.samples, np.mean(each)), jnp.float32)
+
+
+def _over(monitor: Monitor, function: Callable[..., Any], shared: Any, images: Images) -> Any:
+    places = np.arange(len(images.labels), dtype=np.uint32)
+    samples = (images.images, images.labels, places)
+    return over_blocks(function, shared, samples, block=BLOCK, devices=monitor.devices)

@@ -1,0 +1,141 @@
+"""What a sweep is: a claim, a grid, a seed and a budget, checked before anything is computed."""
+
+import hashlib
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from sims.provenance import code_revision
+from sims.simulate.two_classes import BLOCK
+from theory.claims.claim import Claim
+from theory.domain import InvalidInput
+
+CHUNK = 32 * BLOCK
+
+
+class Shard(NamedTuple):
+    """Share `number` of `total`, counted from 1: every total-th point of the grid."""
+
+    number: int = 1
+    total: int = 1
+
+    @classmethod
+    def parse(cls, text: str, name: str = "shard") -> "Shard":
+        """Returns the shard written as i/n; `name` is what a message calls it.
+
+        Raises:
+            InvalidInput: unless 1 <= i <= n.
+        """
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        shard = cls(*map(int, match.groups())) if match else cls(0, 0)
+        if not 1 <= shard.number <= shard.total:
+            raise InvalidInput(f"{name} = {text!r}: must be i/n with 1 <= i <= n, such as 2/4")
+        return shard
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.total}"
+
+
+class SweepPlan(NamedTuple):
+    """A checked sweep: see `sims.sweep.run.sweep` for the fields."""
+
+    claim: Claim
+    grid: dict[str, np.ndarray]
+    trials: int
+    until: float | None
+    seed: int
+    chunk: int
+    shard: Shard
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of values on each axis."""
+        return tuple(len(values) for values in self.grid.values())
+
+    @property
+    def points(self) -> dict[str, np.ndarray]:
+        """The values of every axis at every point, (n,), the last axis fastest."""
+        columns = np.array(list(itertools.product(*self.grid.values())))
+        return dict(zip(self.grid, columns.T, strict=True))
+
+    @property
+    def mine(self) -> np.ndarray:
+        """The indices of the points that this shard counts."""
+        return np.arange(int(np.prod(self.shape)))[self.shard.number - 1 :: self.shard.total]
+
+    def key(self, point: int) -> jax.Array:
+        """Returns the key of a point: of the seed and of what the point is, not where it stands."""
+        values = [f"{name}={column[point].hex()}" for name, column in sorted(self.points.items())]
+        digest = hashlib.sha256("\n".join([self.claim.name, *values]).encode()).digest()
+        key = jax.random.key(np.uint32(self.seed))
+        for word in np.frombuffer(digest[:8], np.dtype("<u4")):
+            key = jax.random.fold_in(key, word)
+        return key
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what a result file must share with this plan for the two to be one sweep."""
+        return {
+            "claim": self.claim.name,
+            "seed": self.seed,
+            "trials_per_class": self.trials if self.until is None else 0,
+            "until_width": self.until if self.until is not None else 0.0,
+            "chunk": self.chunk,
+            "shard": str(self.shard),
+            "code": code_revision(),
+            "jax": jax.__version__,
+        }
+
+
+def make_plan(
+    claim: Claim,
+    grid: Mapping[str, Sequence[float]] | None = None,
+    *,
+    trials: int = 100_000,
+    until: float | None = None,
+    seed: int = 0,
+    chunk: int = CHUNK,
+    shard: Shard | None = None,
+) -> SweepPlan:
+    """Returns the checked plan; axes that `grid` leaves out keep their default values.
+
+    Raises:
+        InvalidInput: naming the argument, its value and what is allowed.
+    """
+    for name in grid or {}:
+        claim.axis(name)
+    axes = {axis.name: axis.grid((grid or {}).get(axis.name, axis.default)) for axis in claim.axes}
+    if trials < 1:
+        raise InvalidInput(f"trials = {trials}: points of each class, must be at least 1")
+    if until is not None and not 0 < until < 1:
+        raise InvalidInput(f"until = {until}: the width of an interval, must lie in (0, 1)")
+    if not 0 <= seed < 2**32:
+        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
+    if not BLOCK <= chunk <= 2**30 or chunk % BLOCK:
+        raise InvalidInput(f"chunk = {chunk}: must be a multiple of {BLOCK}, at most 2^30")
+    plan = SweepPlan(claim, axes, trials, until, seed, chunk, shard or Shard())
+    if not plan.mine.size:
+        count = int(np.prod(plan.shape))
+        raise InvalidInput(f"shard = {plan.shard}: the grid has only {count} points to share")
+    return plan
+
+
+def parse_grid(text: str) -> tuple[str, tuple[float, ...]]:
+    """Returns the axis and the values written as axis=low:high:count or axis=value,value,...
+
+    Raises:
+        InvalidInput: for anything else.
+    """
+    name, _, values = text.partition("=")
+    try:
+        if ":" in values:
+            low, high, count = values.split(":")
+            return name, tuple(np.linspace(float(low), float(high), int(count)).tolist())
+        return name, tuple(float(value) for value in values.split(","))
+    except ValueError as error:
+        raise InvalidInput(
+            f"grid = {text!r}: must look like radius=0:2:9 (low:high:count) or radius=0,0.5,2"
+        ) from error

@@ -1,0 +1,176 @@
+"""Counts of a claim on a grid of its parameters, chunk by chunk, with a verdict."""
+
+import functools
+import hashlib
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
+import xarray as xr
+
+from sims import files
+from sims.simulate import by_problem
+from sims.stats import interval
+from sims.sweep import devices as machine
+from sims.sweep import file as sweep_file
+from sims.sweep import hosts, verdict
+from sims.sweep.plan import CHUNK, Shard, SweepPlan, make_plan
+from theory.claims import evaluate
+from theory.claims.claim import Claim
+
+Progress = Callable[[float], None]
+
+
+def sweep(
+    claim: Claim,
+    grid: Mapping[str, Sequence[float]] | None = None,
+    *,
+    trials: int = 100_000,
+    until: float | None = None,
+    seed: int = 0,
+    shard: Shard | None = None,
+    chunk: int = CHUNK,
+    level: float = 1e-3,
+    path: pathlib.Path | None = None,
+    progress: Progress | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> xr.Dataset:
+    """Returns the counts of a claim on a grid, with closed form, intervals and verdicts.
+
+    The counts of a point depend on the seed, the claim and the point's values alone: not on the
+    rest of the grid, the chunks, the shards, the devices or the hosts, nor on whether the run was
+    resumed. Within `hosts.together` all hosts call this, and host 1 alone reads and writes `path`.
+
+    Args:
+        claim: what to test.
+        grid: values for some axes; the others keep their default grid.
+        trials: points of each class at each grid point.
+        until: instead of a fixed budget, go on at each point until the confidence sequences of
+            its class risks are at most this wide, in (0, 1).
+        seed: in [0, 2^32).
+        shard: count only this share of the points.
+        chunk: points of each class between two saves, a multiple of `estimate.BLOCK`.
+        level: chance that any interval of the sweep misses its risk.
+        path: result file to write after each chunk, and to resume from if it exists.
+        progress: called after each chunk with the share done, in [0, 1].
+        devices: where to count, in turn; all devices of all hosts if None.
+
+    Returns:
+        `errors`, `nonfinite`, `trials` (*axes, label) as int64, or for squared risks `losses`,
+        `residuals`, `responses` as float64 instead of `errors`; `theory`, `estimate`, `low`,
+        `high`, `detectable`, `fails`, `refuted`, `verdict` (*axes, component); `weights`
+        (*axes, component, label).
+
+    Raises:
+        InvalidInput: for bad arguments, hosts that differ in them, or a file that is unreadable or
+            of another sweep: before any computation, leaving the file as it is.
+    """
+    plan = make_plan(claim, grid, trials=trials, until=until, seed=seed, chunk=chunk, shard=shard)
+    interval.require_level(level)
+    if not hosts.first():
+        path = None
+    if path is not None:
+        files.require_writable(path.parent)
+    dataset = sweep_file.empty(plan) if path is None else sweep_file.resume(path, plan)
+    _agree(plan, dataset, level, devices or jax.devices())
+    work = _work(plan)
+    judged = None
+    while (pending := _pending(plan, dataset, level)).size:
+        _count_chunk(plan, work, dataset, pending, devices or jax.devices())
+        judged = _judge(dataset, claim, level, path)
+        if progress is not None:
+            progress(_share_done(plan, dataset, level))
+    # A file that was complete may have been judged at another level.
+    return _judge(dataset, claim, level, path) if judged is None else judged
+
+
+def _agree(
+    plan: SweepPlan, dataset: xr.Dataset, level: float, devices: Sequence[jax.Device]
+) -> None:
+    """Gives all hosts the totals of host 1, if they are about the same sweep."""
+    problems = jax.tree.leaves(evaluate.problems(plan.claim, plan.points))
+    said = b"".join(np.float32(values).tobytes() for values in problems)
+    values = {name: column.tolist() for name, column in plan.grid.items()}
+    kinds = sorted({device.device_kind for device in devices})
+    own = plan.identity() | {"grid": values, "level": level, "devices": kinds}
+    hosts.require_equal(own | {"problems": hashlib.sha256(said).hexdigest()})
+    for name in sweep_file.totals(dataset):
+        totals = dataset[name].values
+        totals[...] = np.frombuffer(hosts.exchange(totals.tobytes())[0], totals.dtype).reshape(
+            totals.shape
+        )
+
+
+def _judge(
+    dataset: xr.Dataset, claim: Claim, level: float, path: pathlib.Path | None
+) -> xr.Dataset:
+    """Returns the dataset with its verdicts, saved if there is a file to save it to."""
+    judged = verdict.judge(dataset, claim, level)
+    if path is not None:
+        files.save(judged, path)
+    return judged
+
+
+def _count_chunk(
+    plan: SweepPlan,
+    work: Callable[[int], machine.Work],
+    dataset: xr.Dataset,
+    pending: np.ndarray,
+    devices: Sequence[jax.Device],
+) -> None:
+    """Adds one chunk of trials at each pending point to the counts of the dataset."""
+    flat = {
+        name: dataset[name].values.reshape(-1, dataset.sizes["label"])
+        for name in sweep_file.totals(dataset)
+    }
+    done = flat["trials"][:, 0]
+    most, share = by_problem.trials_per_call(plan.claim.estimand), -(-len(devices) // len(pending))
+    pieces = []
+    for point, before in zip(pending.tolist(), done[pending].tolist(), strict=True):
+        size = plan.chunk if plan.until is not None else min(plan.chunk, plan.trials - before)
+        pieces += machine.cut(point, before, size, most, share)
+    for piece, counts in zip(pieces, machine.count_all(devices, work, pieces), strict=True):
+        for name in counts.dtype.names:
+            by_problem.add(flat[name][piece.point], counts[name])
+        flat["trials"][piece.point] += piece.trials
+
+
+def _work(plan: SweepPlan) -> Callable[[int], machine.Work]:
+    """Returns what is counted at a point of the plan."""
+    # The simulator runs in float32 whatever the session's default, so the same bits come out.
+    problems = jax.tree.map(np.float32, evaluate.problems(plan.claim, plan.points))
+
+    @functools.cache
+    def at(point: int) -> machine.Work:
+        key = np.asarray(jax.random.key_data(plan.key(point)))
+        with jax.enable_x64(False):
+            problem = by_problem.with_attack_points(
+                jax.tree.map(lambda field: field[point], problems)
+            )
+        return machine.Work(key, jax.tree.map(np.asarray, problem))
+
+    return at
+
+
+def _widths(plan: SweepPlan, dataset: xr.Dataset, level: float) -> np.ndarray:
+    """Returns the width of the widest interval of a risk at each point, (n,)."""
+    bounds = by_problem.estimates(plan.claim.estimand, dataset, level).bounds
+    return (bounds.high - bounds.low).max(-1).ravel()
+
+
+def _pending(plan: SweepPlan, dataset: xr.Dataset, level: float) -> np.ndarray:
+    """Returns the points of this shard that need more trials."""
+    done = dataset["trials"].values.reshape(-1, dataset.sizes["label"])[plan.mine, 0]
+    if plan.until is None:
+        return plan.mine[done < plan.trials]
+    return plan.mine[_widths(plan, dataset, level)[plan.mine] > plan.until]
+
+
+def _share_done(plan: SweepPlan, dataset: xr.Dataset, level: float) -> float:
+    """Returns the share of the work done; with `until`, as the square of the widths predicts."""
+    done = dataset["trials"].values.reshape(-1, dataset.sizes["label"])[plan.mine, 0]
+    if plan.until is None:
+        return float(done.sum() / (plan.trials * len(done)))
+    needed = done * np.maximum((_widths(plan, dataset, level)[plan.mine] / plan.until) ** 2, 1)
+    return float(done.sum() / needed.sum())

@@ -1,0 +1,189 @@
+"""Settings from files and words: every one is checked before anything runs."""
+
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from nets import config
+from nets.attacks.gradient import near_input
+from nets.data.load import load
+from nets.experiment import prepare as experiment
+from nets.runs import folder as run_folder
+from theory.domain import InvalidInput
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load()
+
+
+@pytest.mark.parametrize("name", config.names())
+def test_every_file_says_what_to_expect(name):
+    head = (config.CONFIGS / f"{name}.toml").read_text("utf-8").split("format =")[0]
+    for word in ("Paper:", "Command:", "Time:", "Expected:"):
+        assert f"# {word}" in head
+    assert re.search(r"Command: +python -m nets train", head)
+    assert config.read([name])[0] == name
+
+
+def test_words_take_the_place_of_the_file():
+    name, found = config.read([])
+    assert name == config.DEFAULT
+    assert found.milestones == ()
+    words = ["radius=8/255", "epochs=3", "schedule=piecewise", "milestones=[1, 2]", "rate=1"]
+    _, changed = config.read([name, *words, "options.hidden=[7]", "flip=true"])
+    assert changed.radius == 8 / 255
+    assert (changed.epochs, changed.schedule, changed.flip) == (3, "piecewise", True)
+    assert changed.milestones == (1, 2)
+    assert isinstance(changed.rate, float)
+    assert changed.options == found.options | {"hidden": [7]}
+    assert changed.model == found.model
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mnist-5k-pgt"], "mnist-5k-pgd"),
+        (["nowhere.toml"], "cannot be read"),
+        (["epoch=3"], "did you mean epochs"),
+        (["model.hidden=3"], "model is no table"),
+        (["epochs=three"], "epochs = 'three': must be of type int"),
+        (["epochs=3.5"], "epochs = 3.5"),
+        (["flip=1"], "flip = 1"),
+        (["radius=8/0"], "radius = '8/0'"),
+        (["milestones=[1.5]"], "milestones"),
+        (["options=3"], "options = 3"),
+        (["mnist-5k-pgd", "epochs"], r"must be key=value; perhaps epochs="),
+    ],
+)
+def test_bad_words_are_refused(words, message):
+    with pytest.raises(InvalidInput, match=message):
+        config.read(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs = 3", "format = missing, must be 1"),
+        ("format = 2", "format = 2, must be 1"),
+        ("format = 1\nepoch = 3", "did you mean epochs"),
+        ("format = 1\nepochs = ", "not TOML"),
+        ('format = 1\nmodel = ["mlp"]', "model = "),
+    ],
+)
+def test_bad_files_are_refused(text, message, tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidInput, match=message):
+        config.read([str(path)])
+    path.write_text("format = 1\nepochs = 3", encoding="utf-8")
+    assert config.read([str(path), "batch=7"]) == ("own", config.Config(epochs=3, batch=7))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("model=small-cn", "small-cnn"),
+        ("options.widths=[3]", "option of small-cnn"),
+        ("precision=bf16", "precision.*bfloat16"),
+        ("options.dtype=bfloat16", "options.dtype = 'bfloat16': is set by precision"),
+        ("objective=trade", "trades"),
+        ("norm=l3", "norm"),
+        ("radius=8", "perhaps 8/255"),
+        ("radius=-0.1", "radius"),
+        ("attack_steps=-1", "attack_steps = -1"),
+        ("attack_step=-1.0", "step = -1"),
+        ("batch_norm=evil", "eval"),
+        ("objective=natural", "has no attack to give"),
+        ("objective=fgsm-rs", "fgsm-rs takes one step"),
+        ("fairness=daffa", "dafa"),
+        ("fairness_options.warm=1", "option of none"),
+        ("held_out=-1", "held_out = -1"),
+        ("held_out=400", "per_class = 400"),
+        ("held_out=0", "select = best"),
+        ("mix=1.5", "mix"),
+        ("epochs=0", "epochs = 0"),
+        ("batch=0", "batch = 0"),
+        ("batch=5000", "batch = 5000"),
+        ("rate=0", "rate = 0"),
+        ("schedule=cosin", "cosine"),
+        ("momentum=1", "momentum"),
+        ("ema=1", "ema"),
+        ("decay=-1", "decay"),
+        ("beta=-1", "beta"),
+        ("seed=-1", "seed = -1"),
+        ("select=worst", "select"),
+        ("drop=0", "drop = 0"),
+        ("protocol=quik", "quick"),
+        ("samples=-1", "samples = -1"),
+        ("radius_warm_up=-1", "radius_warm_up = -1"),
+        ("radius_warm_up=9", "from 0 to the 8 epochs"),
+        ("start=nowhere", "start = nowhere"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_runs(words, message, digits):
+    with pytest.raises(InvalidInput, match=message):
+        experiment.prepare(config.read([words])[1], digits)
+
+
+def test_settings_become_a_plan(digits):
+    words = ["objective=trades", "fairness=dafa", "fairness_options.warm_up=3", "model=logistic"]
+    _, found = config.read([*words, "options={}", "batch_norm=batch", "attack_steps=7"])
+    plan = experiment.prepare(found, digits).plan
+    assert plan.task.method.due(3)
+    assert not plan.task.method.due(2)
+    inner = plan.task.inner
+    assert (inner.steps, inner.batch_norm, inner.start) == (7, "batch", near_input)
+    assert len(plan.parts.training.labels) == 4000 - 10 * found.held_out
+    assert len(plan.parts.probe.labels) == 256
+    identity = experiment.identity(experiment.prepare(found, digits))
+    assert identity["fingerprint"] == digits.fingerprint
+    assert not {"protocol", "samples"} & set(identity)
+    prepared = experiment.prepare(found, digits)
+    older = {name: value for name, value in identity.items() if name != "imbalance"}
+    assert experiment.matches_recorded(identity, prepared)
+    assert experiment.matches_recorded(older, prepared)  # made before there was that key
+    for other in (identity | {"imbalance": 2.0}, identity | {"gone": 1}, None):
+        assert not experiment.matches_recorded(other, prepared)
+
+
+@pytest.fixture(scope="module")
+def trained(digits, tmp_path_factory):
+    """A run of logistic regression, not trained, as `start` finds it, and the words for it."""
+    words = ["model=logistic", "options={}", "seed=3"]
+    found = experiment.prepare(config.read(words)[1], digits)
+    variables = jax.tree.map(lambda leaf: leaf + 1, found.fresh.chosen)
+    folder = tmp_path_factory.mktemp("start") / "run"
+    run_folder.save(folder, run_folder.Run(experiment.description(found), found.module, variables))
+    return folder, words, variables
+
+
+def test_training_begins_from_a_run_wherever_it_lies(digits, trained, tmp_path):
+    folder, words, variables = trained
+    elsewhere = shutil.copytree(folder, tmp_path / "elsewhere")
+    found = [
+        experiment.prepare(config.read([*words, f"start={path}"])[1], digits)
+        for path in (folder, elsewhere)
+    ]
+    for one in found:
+        jax.tree.map(np.testing.assert_array_equal, one.fresh.state.variables, variables)
+    one, two = (experiment.identity(one) for one in found)
+    assert one == two
+    assert one != experiment.identity(experiment.prepare(config.read(words)[1], digits))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=mlp", "options={}"], "start = .*: of another model, logistic"),
+        (["seed=4"], "held_out = 25: .* was trained on some of these images"),
+        (["held_out=26"], r"held_out = 26: .*\(held_out = 25, seed = 3\)"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(digits, trained, words, message):
+    folder, common, _ = trained
+    with pytest.raises(InvalidInput, match=message):
+        experiment.prepare(config.read([*common, f"start={folder}", *words])[1], digits)

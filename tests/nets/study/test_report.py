@@ -1,0 +1,157 @@
+"""What a study says of made-up networks: numbers, intervals, verdicts, tables, its file."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from nets.evaluation import file as evaluation_file
+from nets.evaluation.outcomes import Outcomes
+from nets.study import file as study_file
+from nets.study import report as study_report
+from sims import files
+from theory.domain import InvalidInput
+
+METHODS = ("old", "same", "new")
+LABELS = np.arange(300) % 3
+ACCURACY = {"old": (0.3, 0.7, 0.9), "same": (0.3, 0.7, 0.9), "new": (0.6, 0.7, 0.85)}
+
+
+def made_up(seeds=(0, 1), level=0.05, **changes):
+    """Returns a study in which the images' luck is nearly that of all networks."""
+    rng, found = np.random.default_rng(0), {}
+    luck = rng.random(300)
+    for method in METHODS:
+        for seed in seeds:
+            own = np.where(rng.random(300) < 0.95, luck, rng.random(300))
+            robust = own < np.array(ACCURACY[method])[LABELS]
+            clean = robust | (rng.random(300) < 0.5)
+            said = np.stack([np.where(part, LABELS, (LABELS + 1) % 3) for part in (clean, robust)])
+            probabilities = np.full((2, 300, 3), 1 / 3)
+            outcomes = Outcomes(
+                ("clean", "pgd"),
+                np.stack([clean, robust]),
+                said.astype(np.int32),
+                probabilities,
+                np.zeros((300, 1)),
+                0,
+            )
+            attributes = {"data": "d", "fingerprint": "f", "split": "all", "norm": "linf"}
+            attributes |= {"radius": 0.1, "model": "m", "protocol": "quick"}
+            found[method, seed] = evaluation_file.make(
+                outcomes, LABELS, ("a", "b", "c"), 0.05, attributes
+            )
+    settings = {key: {"epochs": 2, "training": {"epochs": 2 + key[1]}} for key in found}
+    found = {key: one.assign_attrs(changes.get(key[0], {})) for key, one in found.items()}
+    return study_file.make(
+        found, settings, reference="old", level=level, attributes={"name": "made-up"}
+    )
+
+
+@pytest.fixture(scope="module")
+def changed():
+    return study_report.changes(made_up())
+
+
+def test_every_number_is_that_of_the_flags(changed):
+    dataset = made_up()
+    for i, method in enumerate(METHODS[1:]):
+        for j in range(2):
+            values = []
+            for name in (method, "old"):
+                correct = dataset["correct"].sel({"method": name}).values[j]
+                per_class = [correct[1][k == LABELS].mean() for k in range(3)]
+                values.append([*correct.mean(-1), min(per_class), max(per_class) - min(per_class)])
+            wanted = np.subtract(*values)
+            np.testing.assert_allclose(changed["by_seed"].values[i, j], wanted, atol=1e-12)
+            rho = wanted[2] / values[1][2] + wanted[1] / values[1][1]
+            assert changed["rho"].values[i, j] == pytest.approx(rho, rel=1e-12)
+    np.testing.assert_allclose(changed["change"], changed["by_seed"].mean("seed"))
+    for k in range(3):
+        own, before = (
+            dataset["correct"].sel({"method": name}).values[..., k == LABELS].mean((0, 2))
+            for name in ("new", "old")
+        )
+        found = changed["class_change"].sel({"method": "new"}).values[:, k]
+        np.testing.assert_allclose(found, own - before, atol=1e-12)
+
+
+def test_intervals_surround_what_was_seen_and_decide(changed):
+    for low, middle, high in (
+        ("low", "change", "high"),
+        ("class_low", "class_change", "class_high"),
+    ):
+        assert (changed[low] < changed[middle]).all()
+        assert (changed[middle] < changed[high]).all()
+    verdicts = changed["verdict"].sel({"method": "new"}).values.tolist()
+    assert verdicts[2:] == ["helps", "helps"]
+    assert set(changed["verdict"].sel({"method": "same"}).values) == {"too small to decide"}
+    gap = changed.sel({"method": "new", "quantity": "gap"})
+    assert float(gap["high"]) < 0 < float(changed["low"].sel({"method": "new"})[2])
+
+
+def test_intervals_share_the_level(changed):
+    """Three quarters of the tests are of the classes, yet half of the level is theirs."""
+    dataset = made_up()
+    one, two = (study_file.flags(dataset, name, "robust") for name in ("new", "old"))
+    average = study_report.average_change(one, two, 0.05 / 2 / 2 / 4)
+    part = changed.sel({"method": "new", "quantity": "robust average"})
+    assert (part["low"], part["high"]) == average
+    row = study_report.average_change(
+        one[:, LABELS == 1], two[:, LABELS == 1], 0.05 / 2 / 2 / (2 * 3)
+    )
+    part = changed.sel({"method": "new", "condition": "robust", "class": "b"})
+    assert (part["class_low"], part["class_high"]) == row
+
+
+def test_student_is_scipys(changed):
+    values = changed["by_seed"].sel({"method": "new", "quantity": "gap"}).values
+    wanted = stats.t.interval(0.95, 1, values.mean(), stats.sem(values))
+    part = changed.sel({"method": "new", "quantity": "gap"})
+    assert (part["student_low"], part["student_high"]) == pytest.approx(wanted)
+
+
+def test_one_seed_has_no_spread():
+    found = study_report.changes(made_up(seeds=(0,)))
+    assert np.isnan(found["student_low"]).all()
+    assert "Student" not in study_report.summary(found) + study_report.markdown(found)
+
+
+def test_tables_hold_the_numbers(changed):
+    text = study_report.markdown(changed)
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert [len(block) - 2 for block in blocks] == [3, 2, 2]
+    for block in blocks:
+        assert len({line.count("|") for line in block}) == 1
+    part = changed.sel({"method": "new", "quantity": "worst class"})
+    low, middle, high = (100 * float(part[name]) for name in ("low", "change", "high"))
+    cell = f"{middle:+.1f} [{low:+.1f}, {high:+.1f}] helps"
+    assert cell in text
+    assert "new with seed 1 after 2 of 3 epochs" in text
+    assert "with seed 0 after" not in text
+    assert cell.removesuffix(" helps") in study_report.summary(changed)
+    assert f"{float(changed['rho'].sel({'method': 'new'}).mean()):+.3f}" in text
+
+
+def test_a_file_comes_back_as_it_was(tmp_path):
+    dataset = made_up()
+    files.save(dataset, tmp_path / "study.nc")
+    xr.testing.assert_identical(study_file.load(tmp_path / "study.nc"), dataset)
+    assert (dataset["epochs"] == 2).all()
+    assert json.loads(str(dataset["warm_up"].values[0])) is None
+    files.save(dataset.drop_vars("correct"), tmp_path / "other.nc")
+    with pytest.raises(InvalidInput, match="not a result file"):
+        study_file.load(tmp_path / "other.nc")
+
+
+def test_evaluations_that_cannot_be_paired_are_refused():
+    for change in ({"radius": 0.2}, {"fingerprint": "g"}, {"protocol": "budget"}):
+        with pytest.raises(InvalidInput, match=f"evaluation of new, seed 0: {next(iter(change))}"):
+            made_up(new=change)
+    with pytest.raises(InvalidInput, match="level = 0"):
+        made_up(level=0.0)
+    alone = made_up().sel({"method": ["old"]})
+    with pytest.raises(InvalidInput, match="nothing to compare"):
+        study_report.changes(alone)

@@ -1,0 +1,88 @@
+"""The imbalance ratio at which a constant rule becomes optimal, for any symmetric law.
+
+Answering always -1 is optimal once R reaches the supremum over beta of
+
+    F((t + beta) / s_+) / F(-(t - beta) / s_-),
+
+correct answers in the positive class per error in the negative one (theory document T5, T17).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.scipy.special import log_ndtr
+
+from theory import stable
+from theory.numerics.root import bracketed_root
+from theory.rules.intercept_minimum import extremum_bracket, inner_index, leading, scan_nodes
+
+Function = Callable[[Array, Array], Array]
+
+
+class _SymmetricLaw(NamedTuple):
+    """Logarithms of the survival function and, up to a constant, of the density, at (x, alpha)."""
+
+    survival: Function
+    density: Function
+
+
+_GAUSSIAN = _SymmetricLaw(lambda x, _: log_ndtr(-x), lambda x, _: -x * x / 2)
+_STABLE = _SymmetricLaw(stable.logsf, stable.logpdf)
+
+
+def log_ratio(margin: Array, negative: Array, positive: Array, alpha: Array | None) -> Array:
+    """Returns the logarithm of that supremum, in [0, inf], with derivatives of any order.
+
+    Args:
+        margin, negative, positive: t, s_- and s_+, broadcast.
+        alpha: stability index in [0.1, 2], otherwise nan; None is a Gaussian of unit variance.
+    """
+    if alpha is None:
+        return _gaussian(margin, negative, positive)
+    wide = math.sqrt(2)
+    gaussian = _gaussian(margin, wide * negative, wide * positive)
+    return jnp.where(alpha == 2, gaussian, _stable(margin, negative, positive, alpha))
+
+
+def _gaussian(margin: Array, negative: Array, positive: Array) -> Array:
+    # The nodes of any index reach far enough for Gaussian tails.
+    inside = _largest(_GAUSSIAN, margin, negative, positive, jnp.asarray(2, margin.dtype))
+    equal = positive == negative
+    escapes = (positive > negative) | (equal & (margin > 0))
+    return jnp.where(escapes, jnp.inf, jnp.where(equal, 0, jnp.maximum(inside, 0)))
+
+
+def _stable(margin: Array, negative: Array, positive: Array, alpha: Array) -> Array:
+    inside = _largest(_STABLE, margin, negative, positive, alpha)
+    # Its limits at beta = -inf and +inf.
+    limit = jnp.maximum(alpha * jnp.log(positive / negative), 0)
+    none = (positive == negative) & (margin <= 0) & ~jnp.isnan(inside)
+    return jnp.where(none, 0, jnp.maximum(inside, limit))
+
+
+def _largest(law: _SymmetricLaw, *problem: Array) -> Array:
+    """Returns the largest logarithm of the gain along the intercept."""
+
+    def terms(beta: Array, margin: Array, negative: Array, positive: Array) -> Array:
+        won, lost = -(margin + beta) / positive, (margin - beta) / negative
+        return jnp.stack(jnp.broadcast_arrays(won, lost))
+
+    def gain(beta: Array, *problem: Array) -> Array:
+        won, lost = lax.map(lambda x: law.survival(x, problem[3]), terms(beta, *problem[:3]))
+        return won - lost
+
+    def falling(beta: Array, *problem: Array) -> Array:
+        """Compares the slopes of the two terms by their logarithms: positive past the maximum."""
+        _, negative, positive, alpha = problem
+        hazard = lax.map(
+            lambda x: law.density(x, alpha) - law.survival(x, alpha), terms(beta, *problem[:3])
+        )
+        return hazard[1] - jnp.log(negative) - hazard[0] + jnp.log(positive)
+
+    nodes = scan_nodes(*problem)
+    best = jnp.argmax(gain(nodes, *map(leading, problem)), 0)
+    bracket = extremum_bracket(inner_index(best, nodes), nodes)
+    return gain(bracketed_root(falling, *bracket, *problem), *problem)
