@@ -26,7 +26,7 @@ class Config(NamedTuple):
         held_out: training images of each class that are held out to select and to steer.
         training_samples: of the rest, those of each class to train on; 0 for all.
         imbalance, profile: of a long tail of training images, the first class the most frequent,
-            see `nets.data.chosen.select_training`; 1 for none.
+            see `nets.data.select.select_training`; 1 for none.
         objective: "natural", "pgd", "fgsm-rs", "trades" or "mart".
         beta: weight of the divergence of "trades" and "mart".
         norm, radius: of the ball; a radius may be written "8/255".

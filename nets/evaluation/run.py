@@ -10,8 +10,8 @@ import jax
 import xarray as xr
 
 from nets.attacks import threats
-from nets.data import chosen
 from nets.data.load import DataSet, load
+from nets.data.select import select_classes
 from nets.evaluation import file as evaluation_file
 from nets.evaluation import protocols
 from nets.evaluation.outcomes import BLOCK
@@ -71,7 +71,7 @@ def evaluate_run(
     loaded = run_folder.load(folder)
     whole = load(loaded.settings["data"], directory) if data is None else data
     # As in training: the same classes, numbered alike.
-    found = chosen.select_classes(whole, loaded.settings.get("classes", ()))
+    found = select_classes(whole, loaded.settings.get("classes", ()))
     _require_same_data(folder, loaded.settings, found)
     wanted = _wanted(folder, loaded, found, request)
     files.require_writable(path.parent)

@@ -14,8 +14,8 @@ import jax
 from nets.attacks import threats
 from nets.compute import devices
 from nets.config import Config, as_settings, completed
-from nets.data import chosen
 from nets.data.load import fingerprint
+from nets.data.select import select_classes, select_training
 from nets.data.subsets import hold_out
 from nets.evaluation import protocols
 from nets.fairness import methods
@@ -69,7 +69,7 @@ def prepare(config: Config, data: DataSet) -> Experiment:
         InvalidInput: for a setting that is unknown or out of range, or data that do not allow it.
     """
     _require_numbers(config)
-    data = chosen.select_classes(data, config.classes)
+    data = select_classes(data, config.classes)
     module = models.of_settings(
         config.model, len(data.class_names), config.options, config.precision
     )
@@ -79,7 +79,7 @@ def prepare(config: Config, data: DataSet) -> Experiment:
     training, held = data.train, None
     if config.held_out:
         training, held = hold_out(data.train, config.held_out, config.seed)
-    training = chosen.select_training(
+    training = select_training(
         training,
         data.class_names,
         config.training_samples,

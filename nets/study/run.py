@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nets import config
-from nets.data import chosen
 from nets.data.load import DataSet, load
+from nets.data.select import select_classes
 from nets.evaluation import file as evaluation_file
 from nets.evaluation.run import Progress, Request, evaluate_run, identity, require_samples
 from nets.experiment import prepare as experiment
@@ -56,7 +56,7 @@ def run(
 
 def require_plan(study: Study, planned: list[Planned], data: DataSet) -> None:
     """Raises InvalidInput, before any computation, unless every training can begin or go on."""
-    whole = chosen.select_classes(data, study.shared.classes)
+    whole = select_classes(data, study.shared.classes)
     require_samples(whole, study.shared.samples or None)
     count, seen = len(whole.test.labels), set()
     for one in planned:

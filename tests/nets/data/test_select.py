@@ -7,8 +7,8 @@ import pytest
 
 from nets import __main__ as command
 from nets import config
-from nets.data import chosen
 from nets.data.load import DataSet, Images, fingerprint, load
+from nets.data.select import select_classes, select_training
 from nets.evaluation import file as evaluation_file
 from nets.experiment import prepare as experiment
 from nets.runs import folder as run_folder
@@ -33,7 +33,7 @@ def animals():
 
 @pytest.mark.parametrize("classes", [("dog", "bat"), (3, 1), ("dog", 1)])
 def test_classes_are_those_of_the_set_in_the_order_given(animals, classes):
-    found = chosen.select_classes(animals, classes)
+    found = select_classes(animals, classes)
     assert found.class_names == ("dog", "bat")
     for ours, theirs in ((found.train, animals.train), (found.test, animals.test)):
         for label, old in ((0, 3), (1, 1)):
@@ -41,11 +41,11 @@ def test_classes_are_those_of_the_set_in_the_order_given(animals, classes):
             np.testing.assert_array_equal(ours.images[ours.labels == label], kept)
         assert len(ours.labels) == np.isin(theirs.labels, (1, 3)).sum()
     assert found.fingerprint == fingerprint(found.train, found.test) != animals.fingerprint
-    assert chosen.select_classes(animals) is animals
+    assert select_classes(animals) is animals
 
 
 def counts_of(images, **settings):
-    part = chosen.select_training(images, NAMES, **settings)
+    part = select_training(images, NAMES, **settings)
     known = {image.tobytes(): label for image, label in zip(*images, strict=True)}
     assert all(known[image.tobytes()] == label for image, label in zip(*part, strict=True))
     assert len({image.tobytes() for image in part.images}) == len(part.labels)
@@ -54,14 +54,14 @@ def counts_of(images, **settings):
 
 def test_training_images_are_as_many_of_each_class_or_a_long_tail(animals):
     images = animals.train
-    assert chosen.select_training(images, NAMES) is images
+    assert select_training(images, NAMES) is images
     assert counts_of(images, samples=7) == [7] * 4
     assert counts_of(images, imbalance=8.0) == [30, 15, 7, 3]
     assert counts_of(images, imbalance=8.0, samples=40) == [40, 20, 10, 5]
     assert counts_of(images, imbalance=4.0, samples=40, profile="step") == [40, 40, 10, 10]
-    small, large = (chosen.select_training(images, NAMES, count) for count in (5, 9))
+    small, large = (select_training(images, NAMES, count) for count in (5, 9))
     assert {i.tobytes() for i in small.images} < {i.tobytes() for i in large.images}
-    other = chosen.select_training(images, NAMES, 5, seed=1)
+    other = select_training(images, NAMES, 5, seed=1)
     assert other.images.tobytes() != small.images.tobytes()
 
 
@@ -138,7 +138,7 @@ def test_training_and_evaluation_see_the_same_classes(tmp_path):
     np.testing.assert_array_equal(found["label"], labels == 3)
     assert (1 - found["errors"].sel(condition="clean") / found["trials"] > 0.75).all()
     settings = json.loads((out / run_folder.SETTINGS).read_text("utf-8"))
-    whole = chosen.select_classes(digits, ("8", "3"))
+    whole = select_classes(digits, ("8", "3"))
     assert settings["classes"] == ["8", 3]
     assert settings["fingerprint"] == found.attrs["fingerprint"] == whole.fingerprint
     prepared = experiment.prepare(config.read(WORDS)[1], digits)

@@ -13,7 +13,7 @@ def select_classes(data: DataSet, classes: Sequence[int | str] = ()) -> DataSet:
     """Returns the images of some classes, which are numbered from 0 in the order given.
 
     Two classes are the data of Hu et al. (2023), the first of them their negative one; how many
-    images of each there are to train on is `training_part`'s to say.
+    images of each there are to train on is said by `select_training`.
 
     Args:
         data: with the names of all its classes.
@@ -29,6 +29,7 @@ def select_classes(data: DataSet, classes: Sequence[int | str] = ()) -> DataSet:
     References: hu2023accuracydisparity.
     """
     if not len(classes):
+        # The very object: its fingerprint need not be computed again.
         return data
     numbers = [_number(data.class_names, entry) for entry in classes]
     if len(set(numbers)) < max(2, len(numbers)):
@@ -59,6 +60,9 @@ def select_training(
         imbalance, profile: ratio and shape of the tail, see `nets.data.subsets.tail`; 1 for none.
         seed: in [0, 2^32).
 
+    Returns:
+        Images in the order of `images`, which is returned itself where nothing is asked for.
+
     Raises:
         InvalidInput: naming a class with too few images, or a number out of range.
 
@@ -71,12 +75,14 @@ def select_training(
     if imbalance == 1 and not samples:
         return images
     counts = np.bincount(images.labels, minlength=len(class_names)).tolist()
+    # As many as the smallest class has: enough of each, wherever in the tail it stands.
     largest = samples or min(counts)
     if imbalance > max(largest, 1):
         raise InvalidInput(
             f"imbalance = {imbalance:g}: must be at most {largest}, the images of the most "
             "frequent class, or none of the rarest is left"
         )
+    # A class without images is named by the loop below, so `tail` is spared a largest class of 0.
     wanted = tail(len(counts), max(largest, 1), imbalance, profile)
     for name, there, needed in zip(class_names, counts, wanted, strict=True):
         if there < needed:
@@ -97,8 +103,9 @@ def _number(names: Sequence[str], entry: int | str) -> int:
 
 
 def _renumbered(images: Images, numbers: Sequence[int], classes: int) -> Images:
-    place = np.full(classes, -1, np.int32)
-    place[list(numbers)] = range(len(numbers))
-    labels = place[images.labels]
-    part = take(Images(images.images, labels), np.flatnonzero(labels >= 0))
-    return require_images("classes", part)
+    new_label = np.full(classes, -1, np.int32)
+    new_label[list(numbers)] = range(len(numbers))
+    labels = new_label[images.labels]
+    kept = take(Images(images.images, labels), np.flatnonzero(labels >= 0))
+    # Also says so where none of the classes has an image.
+    return require_images("classes", kept)
