@@ -1,1 +1,6 @@
-"""nets/runs."""
+"""Folders of runs: what a network is, how it came about, and its parameters.
+
+`folder` writes and reads one, whole or not at all; `lock` keeps it to one process.
+"""
+
+__all__ = ["folder", "lock"]

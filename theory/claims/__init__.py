@@ -1,1 +1,20 @@
-"""The claims, one module for each paper."""
+"""The claims, one module or package for each paper, with a tuple CLAIMS that the registry finds.
+
+A `claim` is data; `evaluate` says what it claims at points of its grid, `registry` finds it by name
+and `controls` are claims that are wrong on purpose. Papers share the problems in `settings`, and
+the closed forms that a kind of problem has by itself, in `kinds`.
+"""
+
+__all__ = [
+    "claim",
+    "controls",
+    "evaluate",
+    "finite_samples",
+    "hu2023",
+    "kinds",
+    "lee2024",
+    "moayeri2022",
+    "registry",
+    "settings",
+    "zhong2024",
+]

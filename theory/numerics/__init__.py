@@ -1,1 +1,19 @@
-"""theory/numerics."""
+"""Numerical methods that any formula may need; nothing here knows a mixture or a risk.
+
+Values: `elementary` functions, `norms`, the `bivariate` normal law, `halfspaces`. Solvers: `root`
+in a bracket, `local_search`, `interior_point` and `dense` linear algebra, differentiable where a
+formula needs it. `broadcast` and `elementwise` make scalar code functions of arrays.
+"""
+
+__all__ = [
+    "bivariate",
+    "broadcast",
+    "dense",
+    "elementary",
+    "elementwise",
+    "halfspaces",
+    "interior_point",
+    "local_search",
+    "norms",
+    "root",
+]
