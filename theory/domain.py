@@ -1,4 +1,7 @@
-"""Where a parameter may lie, and the one error that says so."""
+"""Where a parameter may lie, and the one error that says so.
+
+NumPy alone: a lock, a file reader or a command's parser raises these errors without loading JAX.
+"""
 
 import difflib
 import math
@@ -44,7 +47,8 @@ class Interval(NamedTuple):
         return interval
 
     def contains(self, values: np.ndarray | float) -> np.ndarray:
-        """Returns, element by element, whether `values` lie inside; nan never does."""
+        """Returns, element by element, whether `values`, (...), lie inside; nan never does."""
+        # Comparisons, not their negations: with nan every one of them is False.
         values = np.asarray(values)
         above = values > self.low if self.open_low else values >= self.low
         below = values < self.high if self.open_high else values <= self.high
@@ -66,6 +70,12 @@ NORM_ORDER = Interval.parse("[1, inf]")
 
 def require_inside(name: str, values: np.ndarray | float, domain: Interval, meaning: str) -> None:
     """Checks that every element of `values` is inside `domain`.
+
+    Args:
+        name: of the argument.
+        values: numbers, (...).
+        domain: where they must lie.
+        meaning: what each of them is, for the message.
 
     Raises:
         InvalidInput: with the argument's name, the first offending value, the domain and meaning.
@@ -91,10 +101,12 @@ def require_known(kind: str, name: str, known: Iterable[str], listing: str = "")
     """
     names = sorted(known)
     if name not in names:
+        # A part of a name is likelier to be a short form than a misspelling: it comes first.
         within = [known for known in names if name and name in known]
         near = (within or difflib.get_close_matches(name, names, cutoff=0.5))[:3]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
         if not near and len(names) > 12:
+            # Nothing is near, and all of them would not fit in a line: any five that look alike.
             some = difflib.get_close_matches(name, names, n=5, cutoff=0)
             hint = f"nearest of {len(names)}: {', '.join(some)}"
             hint += f"; {listing} lists all" if listing else ""

@@ -1,4 +1,7 @@
-"""Class-wise natural and robust risk of any linear rule: the public part of `theory.rules.risk`."""
+"""Class-wise natural and robust risk of any linear rule: the public part of `theory.rules.risk`.
+
+The name that guides and notebooks use; it stays importable wherever the functions live.
+"""
 
 from theory.rules.risk import (
     ClassRisks,

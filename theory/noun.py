@@ -1,4 +1,9 @@
-"""NamedTuples of arrays that check what people pass and are JAX pytrees."""
+"""NamedTuples of arrays that check what people pass and are JAX pytrees.
+
+A noun is a class decorated with `checked_namedtuple`. JAX alone would treat it as a NamedTuple and
+rebuild it through its constructor, with tracers, `None` or plain objects in place of arrays; a
+constructor that checks would then refuse what no person wrote.
+"""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +21,8 @@ NounType = TypeVar("NounType", bound=type)
 def _as_floating(fields: dict[str, Any], static: tuple[str, ...]) -> dict[str, Any]:
     """Returns the fields as arrays of one floating dtype: that of the arrays among them.
 
-    A field that is a noun itself stays as it is.
+    A field that is a noun itself stays as it is, but has its say on the dtype. Python numbers and
+    lists have none; integers alone give the default float.
     """
     nested = {k for k, v in fields.items() if hasattr(v, "_fields")}
     arrays = {k: v for k, v in fields.items() if k not in {*static, *nested} and v is not None}
@@ -40,14 +46,40 @@ def checked_namedtuple(
 
     Registering the class explicitly takes precedence over JAX's treatment of NamedTuples, which
     would call the checking constructor with whatever stands in for an array during a transform.
+    `_make` and `_replace` check nothing either: functions use them for results that may hold nan.
+
+    Args:
+        check: called with a new noun, its fields converted; raises InvalidInput, and must leave
+            the values of tracers alone (`require_values` does).
+        static: names of the fields that are Python values, not arrays: they are not converted, and
+            belong to the structure of the pytree, so that each value compiles anew.
+
+    Returns:
+        A decorator of subclasses of NamedTuple, which it changes in place. Constructing one raises
+        what `check` raises, and InvalidInput for a field that is not an array of real numbers.
+
+    >>> import typing
+    >>> def check(interval):
+    ...     require_shape("ends", interval.ends, interval.ends.shape == (2,), "(2,)")
+    >>> @checked_namedtuple(check, static=("name",))
+    ... class Ends(typing.NamedTuple):
+    ...     ends: jax.Array
+    ...     name: str
+    >>> Ends([0, 1], "unit").ends.tolist(), jax.tree.leaves(Ends([0, 1], "unit"))[0].shape
+    ([0.0, 1.0], (2,))
+    >>> Ends([0, 1, 2], "unit")
+    Traceback (most recent call last):
+    theory.domain.InvalidInput: ends.shape = (3,): must be (2,)
     """
 
     def decorate(cls: NounType) -> NounType:
+        # mypy knows `cls` as a type and not as a NamedTuple: hence the three exceptions below.
         unchecked = cls.__new__
         fields = [name for name in cls._fields if name not in static]  # type: ignore[attr-defined]
 
         @functools.wraps(unchecked)
         def new(kind: Any, *args: Any, **kwargs: Any) -> Any:
+            # The original constructor reports missing and unknown fields, in Python's own words.
             raw = unchecked(kind, *args, **kwargs)
             noun = raw._make(_as_floating(raw._asdict(), static).values())
             check(noun)
@@ -72,12 +104,29 @@ def checked_namedtuple(
 
 
 def require_values(name: str, value: jax.Array, domain: Interval, meaning: str) -> None:
-    """Checks the values of a field, where it has values: a traced field passes."""
+    """Checks the values of a field, where it has values: a traced field passes.
+
+    Args:
+        name: of the field.
+        value: its array, (...).
+        domain: where every element must lie.
+        meaning: what an element is, for the message.
+
+    Raises:
+        InvalidInput: with the name, the first offending value, the domain and the meaning.
+    """
     if not isinstance(value, jax.core.Tracer):
         require_inside(name, np.asarray(value), domain, meaning)
 
 
 def require_shape(name: str, value: jax.Array, good: bool, allowed: str) -> None:
-    """Raises InvalidInput with the shape of a field and what is `allowed`, unless it is `good`."""
+    """Raises InvalidInput with the shape of a field and what is `allowed`, unless it is `good`.
+
+    Args:
+        name: of the field.
+        value: its array, of any shape; only the shape is read, so it may be traced.
+        good: whether the shape is right.
+        allowed: the right shape, in words.
+    """
     if not good:
         raise InvalidInput(f"{name}.shape = {jnp.shape(value)}: must be {allowed}")

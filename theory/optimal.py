@@ -1,4 +1,7 @@
-"""Optimal natural and robust linear rules: the public part of the rooms in `theory.rules`."""
+"""Optimal natural and robust linear rules: the public part of the rooms in `theory.rules`.
+
+The name that guides and notebooks use; it stays importable wherever the functions live.
+"""
 
 from theory.rules.direction import Direction, Quality, optimal_direction
 from theory.rules.intercept import Shift, critical_ratio, fair_shift, optimal_shift, shift_risks

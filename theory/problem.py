@@ -2,7 +2,8 @@
 
 All are NamedTuples of arrays and JAX pytrees: the type is static, the fields are traced. Called by
 people, the constructors convert to one floating dtype and check shapes and values; inside `jit`
-only shapes can be checked, and JAX's own rebuilding of a pytree checks nothing.
+only shapes can be checked, and JAX's own rebuilding of a pytree checks nothing. The check of each
+noun stands above it. A field of shape (...) broadcasts with the leading axes of the others.
 """
 
 from typing import Any, NamedTuple
@@ -55,6 +56,7 @@ __all__ = [
 
 
 def _check_mixture(mixture: Any) -> None:
+    # Shapes before values: a shape that is wrong explains itself, its values would not.
     means, scales = mixture.means, mixture.scales
     rows = means.ndim >= 2 and means.shape[-2] == 2 and means.shape[-1] >= 1
     require_shape("means", means, rows, "(..., 2, d) in the order [negative, positive], d >= 1")
@@ -64,6 +66,13 @@ def _check_mixture(mixture: Any) -> None:
     require_values("prior", mixture.prior, PROBABILITY, "the class prior P(y = +1)")
 
 
+def _require_symmetric(name: str, values: np.ndarray, rounding: float) -> None:
+    asymmetry = np.abs(values - np.swapaxes(values, -1, -2)).max()
+    if asymmetry > rounding:
+        raise InvalidInput(f"{name}: must be symmetric, is off by {asymmetry:.3g}")
+
+
+# One function for a matrix (d, d), a batch (..., d, d) and the K matrices of `GaussianClasses`.
 def _check_positive_definite(name: str, matrix: jax.Array | None, dim: int) -> None:
     if matrix is None:
         return
@@ -71,11 +80,9 @@ def _check_positive_definite(name: str, matrix: jax.Array | None, dim: int) -> N
     require_shape(name, matrix, good, f"(..., d, d) with d = {dim}, as means say")
     require_values(name, matrix, REAL, "every entry (finite)")
     if not isinstance(matrix, jax.core.Tracer):
+        # In NumPy and double precision: a check must not trace, and must not add rounding.
         values = np.asarray(matrix, float)
-        asymmetry = np.abs(values - np.swapaxes(values, -1, -2)).max()
-        rounding = 8 * jnp.finfo(matrix.dtype).eps * np.abs(values).max()
-        if asymmetry > rounding:
-            raise InvalidInput(f"{name}: must be symmetric, is off by {asymmetry:.3g}")
+        _require_symmetric(name, values, 8 * _epsilon(matrix) * np.abs(values).max())
         smallest = np.linalg.eigvalsh(values).min()
         if not smallest > 0:
             raise InvalidInput(
@@ -83,87 +90,14 @@ def _check_positive_definite(name: str, matrix: jax.Array | None, dim: int) -> N
             )
 
 
+def _epsilon(array: jax.Array) -> float:
+    # Of the dtype that was given: it decides what counts as rounding, not the double it becomes.
+    return float(jnp.finfo(array.dtype).eps)
+
+
 def _check_gaussian(mixture: "GaussianMixture") -> None:
     _check_mixture(mixture)
     _check_positive_definite("covariance", mixture.covariance, mixture.means.shape[-1])
-
-
-def _check_stable(mixture: Any) -> None:
-    _check_mixture(mixture)
-    require_values("alpha", mixture.alpha, STABILITY_INDEX, "the stability index")
-
-
-def _check_elliptical(mixture: "EllipticalStableMixture") -> None:
-    _check_stable(mixture)
-    _check_positive_definite("dispersion", mixture.dispersion, mixture.means.shape[-1])
-
-
-def _check_pairs(pairs: "MixedPairs") -> None:
-    coefficient, concentration = pairs.coefficient, pairs.concentration
-    if (coefficient is None) == (concentration is None):
-        raise InvalidInput("coefficient, concentration: one of them must be given, not both")
-    if coefficient is not None:
-        require_values("coefficient", coefficient, UNIT_INTERVAL, "the mixing coefficient")
-    if concentration is not None:
-        require_values("concentration", concentration, POSITIVE, "the Beta parameter")
-
-
-def _check_classifier(classifier: "LinearClassifier") -> None:
-    weight, bias = classifier
-    require_shape("weight", weight, weight.ndim >= 1, "(..., d)")
-    require_values("weight", weight, REAL, "every weight (finite)")
-    require_values("bias", bias, REAL, "the bias (finite)")
-
-
-def _check_radius(threat: Any) -> None:
-    require_values("radius", threat.radius, NON_NEGATIVE, "the perturbation radius")
-
-
-def _check_ball(threat: "LpBall") -> None:
-    _check_radius(threat)
-    require_inside("p", threat.p, NORM_ORDER, "the order of the norm")
-
-
-def _check_classes(classes: "GaussianClasses") -> None:
-    means, covariances = classes
-    require_shape("means", means, means.ndim == 2 and means.shape[0] >= 2, "(K, d), K >= 2")
-    require_values("means", means, REAL, "every class mean (finite)")
-    count, dim = means.shape
-    good = covariances.shape == (count, dim, dim)
-    require_shape("covariances", covariances, good, f"({count}, {dim}, {dim}), as means say")
-    _check_positive_definite("covariances", covariances, dim)
-
-
-def _check_scores(scores: "LinearScores") -> None:
-    weights, biases = scores
-    require_shape("weights", weights, weights.ndim == 2 and weights.shape[0] >= 2, "(K, d), K >= 2")
-    require_shape("biases", biases, biases.shape == weights.shape[:1], "(K,), as weights say")
-    require_values("weights", weights, REAL, "every weight (finite)")
-    require_values("biases", biases, REAL, "every bias (finite)")
-
-
-def _check_regression(problem: Any) -> None:
-    weight, covariance = problem.weight, problem.covariance
-    require_shape("weight", weight, weight.ndim >= 1 and weight.shape[-1] >= 1, "(..., d), d >= 1")
-    good = covariance.shape[-2:] == (weight.shape[-1],) * 2
-    require_shape("covariance", covariance, good, "(..., d, d), d as weight says")
-    require_values("weight", weight, REAL, "every true weight (finite)")
-    require_values("covariance", covariance, REAL, "every entry (finite)")
-    require_values("noise", problem.noise, NON_NEGATIVE, "the standard deviation of the noise")
-    if not isinstance(covariance, jax.core.Tracer):
-        _check_semidefinite(np.asarray(covariance, float), float(jnp.finfo(covariance.dtype).eps))
-
-
-def _check_semidefinite(values: np.ndarray, epsilon: float) -> None:
-    rounding = 8 * values.shape[-1] * epsilon * np.abs(values).max()
-    asymmetry = np.abs(values - np.swapaxes(values, -1, -2)).max()
-    if asymmetry > rounding:
-        raise InvalidInput(f"covariance: must be symmetric, is off by {asymmetry:.3g}")
-    smallest = np.linalg.eigvalsh(values).min()
-    if smallest < -rounding:
-        raise InvalidInput(
-            f"covariance: must be positive semidefinite, its smallest eigenvalue is {smallest:.3g}"
-        )
 
 
 @checked_namedtuple(_check_gaussian)
@@ -184,6 +118,11 @@ class GaussianMixture(NamedTuple):
     scales: jax.Array
     prior: jax.Array
     covariance: jax.Array | None = None
+
+
+def _check_stable(mixture: Any) -> None:
+    _check_mixture(mixture)
+    require_values("alpha", mixture.alpha, STABILITY_INDEX, "the stability index")
 
 
 @checked_namedtuple(_check_stable)
@@ -209,6 +148,11 @@ class StableMixture(NamedTuple):
     alpha: jax.Array
 
 
+def _check_elliptical(mixture: "EllipticalStableMixture") -> None:
+    _check_stable(mixture)
+    _check_positive_definite("dispersion", mixture.dispersion, mixture.means.shape[-1])
+
+
 @checked_namedtuple(_check_elliptical)
 class EllipticalStableMixture(NamedTuple):
     """Two classes with elliptical stable noise, x | y = mean_y + scale_y * S.
@@ -217,10 +161,7 @@ class EllipticalStableMixture(NamedTuple):
     coordinates are dependent whatever Sigma. alpha = 2 is a Gaussian of covariance 2 Sigma.
 
     Args:
-        means: class locations, (..., 2, d), in the order [negative, positive].
-        scales: class scales > 0, (..., 2), in the same order.
-        prior: P(y = +1) in (0, 1), (...).
-        alpha: stability index in (0, 2], (...).
+        means, scales, prior, alpha: as for `StableMixture`.
         dispersion: Sigma, (..., d, d), symmetric positive definite; None is identity.
 
     Raises:
@@ -232,6 +173,17 @@ class EllipticalStableMixture(NamedTuple):
     prior: jax.Array
     alpha: jax.Array
     dispersion: jax.Array | None = None
+
+
+def _check_pairs(pairs: "MixedPairs") -> None:
+    # Which of the two is None is part of the pytree's structure, so this holds inside `jit` too.
+    coefficient, concentration = pairs.coefficient, pairs.concentration
+    if (coefficient is None) == (concentration is None):
+        raise InvalidInput("coefficient, concentration: one of them must be given, not both")
+    if coefficient is not None:
+        require_values("coefficient", coefficient, UNIT_INTERVAL, "the mixing coefficient")
+    if concentration is not None:
+        require_values("concentration", concentration, POSITIVE, "the Beta parameter")
 
 
 @checked_namedtuple(_check_pairs)
@@ -267,6 +219,13 @@ class MixedPairs(NamedTuple):
         return self.original.prior
 
 
+def _check_classifier(classifier: "LinearClassifier") -> None:
+    weight, bias = classifier
+    require_shape("weight", weight, weight.ndim >= 1, "(..., d)")
+    require_values("weight", weight, REAL, "every weight (finite)")
+    require_values("bias", bias, REAL, "the bias (finite)")
+
+
 @checked_namedtuple(_check_classifier)
 class LinearClassifier(NamedTuple):
     """The rule sign(weight . x + bias); a score of exactly zero is an error for both classes.
@@ -281,6 +240,16 @@ class LinearClassifier(NamedTuple):
 
     weight: jax.Array
     bias: jax.Array
+
+
+def _check_classes(classes: "GaussianClasses") -> None:
+    means, covariances = classes
+    require_shape("means", means, means.ndim == 2 and means.shape[0] >= 2, "(K, d), K >= 2")
+    require_values("means", means, REAL, "every class mean (finite)")
+    count, dim = means.shape
+    good = covariances.shape == (count, dim, dim)
+    require_shape("covariances", covariances, good, f"({count}, {dim}, {dim}), as means say")
+    _check_positive_definite("covariances", covariances, dim)
 
 
 @checked_namedtuple(_check_classes)
@@ -299,6 +268,14 @@ class GaussianClasses(NamedTuple):
     covariances: jax.Array
 
 
+def _check_scores(scores: "LinearScores") -> None:
+    weights, biases = scores
+    require_shape("weights", weights, weights.ndim == 2 and weights.shape[0] >= 2, "(K, d), K >= 2")
+    require_shape("biases", biases, biases.shape == weights.shape[:1], "(K,), as weights say")
+    require_values("weights", weights, REAL, "every weight (finite)")
+    require_values("biases", biases, REAL, "every bias (finite)")
+
+
 @checked_namedtuple(_check_scores)
 class LinearScores(NamedTuple):
     """The rule argmax_k w_k . x + b_k; a tie for the largest score counts as an error.
@@ -313,6 +290,30 @@ class LinearScores(NamedTuple):
 
     weights: jax.Array
     biases: jax.Array
+
+
+def _check_regression(problem: Any) -> None:
+    weight, covariance = problem.weight, problem.covariance
+    require_shape("weight", weight, weight.ndim >= 1 and weight.shape[-1] >= 1, "(..., d), d >= 1")
+    good = covariance.shape[-2:] == (weight.shape[-1],) * 2
+    require_shape("covariance", covariance, good, "(..., d, d), d as weight says")
+    require_values("weight", weight, REAL, "every true weight (finite)")
+    require_values("covariance", covariance, REAL, "every entry (finite)")
+    require_values("noise", problem.noise, NON_NEGATIVE, "the standard deviation of the noise")
+    if not isinstance(covariance, jax.core.Tracer):
+        _check_semidefinite(covariance)
+
+
+def _check_semidefinite(covariance: jax.Array) -> None:
+    values = np.asarray(covariance, float)
+    # Singular is allowed, so an eigenvalue of zero may come out as minus d roundings.
+    rounding = 8 * values.shape[-1] * _epsilon(covariance) * np.abs(values).max()
+    _require_symmetric("covariance", values, rounding)
+    smallest = np.linalg.eigvalsh(values).min()
+    if smallest < -rounding:
+        raise InvalidInput(
+            f"covariance: must be positive semidefinite, its smallest eigenvalue is {smallest:.3g}"
+        )
 
 
 @checked_namedtuple(_check_regression)
@@ -331,6 +332,10 @@ class Regression(NamedTuple):
     weight: jax.Array
     covariance: jax.Array
     noise: jax.Array
+
+
+def _check_radius(threat: Any) -> None:
+    require_values("radius", threat.radius, NON_NEGATIVE, "the perturbation radius")
 
 
 @checked_namedtuple(_check_radius)
@@ -354,9 +359,18 @@ class LinfBall(NamedTuple):
     radius: jax.Array
 
 
+def _check_ball(threat: "LpBall") -> None:
+    _check_radius(threat)
+    # p is static, never a tracer: it is checked inside `jit` too.
+    require_inside("p", threat.p, NORM_ORDER, "the order of the norm")
+
+
 @checked_namedtuple(_check_ball, static=("p",))
 class LpBall(NamedTuple):
-    """Perturbations with ||delta||_p <= radius; p in [1, inf] is a static Python number."""
+    """Perturbations with ||delta||_p <= radius, radius >= 0 of shape (...).
+
+    p in [1, inf] is a static Python number, part of the pytree's structure.
+    """
 
     radius: jax.Array
     p: float
@@ -369,7 +383,7 @@ Threat = L1Ball | L2Ball | LinfBall | LpBall
 
 
 def imbalance_ratio(prior: jax.Array) -> jax.Array:
-    """Returns R = P(y = -1) / P(y = +1) for the class prior P(y = +1) in (0, 1).
+    """Returns R = P(y = -1) / P(y = +1), (...), for the class prior P(y = +1) in (0, 1), (...).
 
     >>> imbalance_ratio(0.2)
     4.0
@@ -378,7 +392,7 @@ def imbalance_ratio(prior: jax.Array) -> jax.Array:
 
 
 def prior_of_ratio(ratio: jax.Array) -> jax.Array:
-    """Returns the class prior P(y = +1) = 1 / (1 + R) for the imbalance ratio R > 0.
+    """Returns the class prior P(y = +1) = 1 / (1 + R), (...), for the imbalance ratio R > 0, (...).
 
     >>> prior_of_ratio(4.0)
     0.2
