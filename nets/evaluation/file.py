@@ -17,9 +17,9 @@ from nets.evaluation.per_class import (
     spread,
     worst_class,
 )
+from sims.files import read, require_variables
 from sims.provenance import versions
 from sims.stats.interval import require_level
-from sims.sweep import file as sweep_file
 from theory.domain import InvalidInput, require_known
 from theory.weights.dafa import class_similarity
 
@@ -124,7 +124,9 @@ def load(path: pathlib.Path) -> xr.Dataset:
     Raises:
         InvalidInput: if it cannot be read as one.
     """
-    return sweep_file.load(path, VARIABLES)
+    evaluation = read(path)
+    require_variables(path, evaluation, VARIABLES)
+    return evaluation
 
 
 def counts_of(dataset: xr.Dataset, condition: str) -> ClassCounts:

@@ -10,9 +10,9 @@ import xarray as xr
 
 from nets.evaluation import file as evaluation_file
 from nets.evaluation.outcomes import CLEAN
+from sims.files import read, require_variables
 from sims.provenance import versions
 from sims.stats.interval import require_level
-from sims.sweep import file as sweep_file
 from theory.domain import InvalidInput, require_known
 
 KIND = "network study"
@@ -105,7 +105,8 @@ def load(path: pathlib.Path) -> xr.Dataset:
     Raises:
         InvalidInput: if it cannot be read as one.
     """
-    dataset = sweep_file.load(path, VARIABLES)
+    dataset = read(path)
+    require_variables(path, dataset, VARIABLES)
     if dataset.attrs.get("kind") != KIND:
         raise InvalidInput(f"results = {path}: is no {KIND}")
     return dataset
