@@ -1,17 +1,25 @@
-"""python -m theory: what is claimed, by whom, where it holds and where it fails."""
+"""python -m theory: what is claimed, by whom, where it holds and where it fails.
+
+Behind the word `waterbirds`: what adversarial training makes of a spurious attribute.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from theory.claims import registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import jax
+
     from theory.claims.claim import Claim
+    from theory.spurious.waterbirds import WaterbirdsReport
 
 
 def describe(
@@ -22,6 +30,8 @@ def describe(
     bibtex: bool = False,
 ) -> None:
     """List the claims: source, where each holds and where it fails.
+
+    `python -m theory waterbirds` reports on training with a spurious attribute instead.
 
     Args:
         names: claims to describe in full; a few lines each for all of them if none is named
@@ -84,8 +94,101 @@ def _in_full(claim: Claim) -> str:
     return "\n    ".join(lines)
 
 
-if __name__ == "__main__":
+def waterbirds(
+    *,
+    norm: Literal["l1", "l2", "linf"] = "l2",
+    radius: float = 0.5,
+    core: float = 1.6,
+    spurious: float = 1.6,
+    noise: float = 1.0,
+    agreement: float = 0.95,
+    core_pixels: Annotated[int, tyro.conf.arg(name="core-pixels")] = 4,
+    spurious_pixels: Annotated[int, tyro.conf.arg(name="spurious-pixels")] = 9,
+    extra: float = 1.0,
+) -> None:
+    """Report how far natural and adversarial training rely on a spurious attribute.
+
+    In the linear Waterbirds model, in closed form: images of a core and a spurious template, flat
+    on their pixels, in Gaussian noise.
+
+    Args:
+        norm: of the ball that adversarial training and the attack use
+        radius: of that ball
+        core: amplitude of the core template, what the label says
+        spurious: amplitude of the spurious template
+        noise: standard deviation of every pixel
+        agreement: r: the attribute is the label with probability (1 + r) / 2
+        core_pixels: over how many pixels the core template is spread
+        spurious_pixels: over how many the spurious one is
+        extra: standard deviation of the noise that the sensitivity is measured with
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from theory.domain import InvalidInput
+    from theory.problem import L1Ball, L2Ball, LinfBall
+    from theory.spurious.risk import SpuriousAttribute
+    from theory.spurious.waterbirds import waterbirds_report
+
+    ball = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}[norm]
+    with jax.enable_x64(True):
+        try:
+            model = SpuriousAttribute(
+                core, spurious, noise, agreement, core_pixels, spurious_pixels
+            )
+            attack = ball(radius)
+        except InvalidInput as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        reports = [
+            waterbirds_report(model, trained, attack, jnp.asarray(extra))
+            for trained in (ball(0.0), attack)
+        ]
+        lines = _side_by_side(f"{norm} of radius {radius:g}", reports)
+    print("\n".join(lines))
+
+
+def _side_by_side(threat: str, reports: list[WaterbirdsReport]) -> list[str]:
+    """Returns a line for each measurement of the naturally and the adversarially trained rule."""
+    import jax.numpy as jnp
+
+    rows: dict[str, Callable[[WaterbirdsReport], jax.Array]] = {
+        "angle to the spurious template, degrees": lambda r: jnp.rad2deg(r.angle),
+        "share of the weights on its pixels (l1)": lambda r: r.weights.share,
+        "ratio to those on the core (l2)": lambda r: r.weights.ratio,
+        "accuracy": lambda r: r.accuracy,
+        "  attribute agrees with the label": lambda r: r.clean.aligned,
+        "  attribute conflicts": lambda r: r.clean.conflicting,
+        "  worst group": lambda r: r.clean.worst,
+        "  gap": lambda r: r.clean.gap_balanced,
+        "accuracy under attack": lambda r: r.robust_accuracy,
+        "  attribute agrees": lambda r: r.attacked.aligned,
+        "  conflicts": lambda r: r.attacked.conflicting,
+        "  worst group under attack": lambda r: r.attacked.worst,
+        "  gap under attack": lambda r: r.attacked.gap_balanced,
+        "background gap, same class minus random": lambda r: r.background,
+        "relative foreground sensitivity": lambda r: r.sensitivity,
+        "effective robustness without correlation": lambda r: r.effective,
+    }
+    width = max(map(len, rows))
+    lines = [f"{'linear Waterbirds, ' + threat:{width}}  natural  adversarial training"]
+    for name, value in rows.items():
+        natural, adversarial = (float(value(report)) for report in reports)
+        lines.append(f"{name:{width}}  {natural:7.4f}  {adversarial:7.4f}")
+    return lines
+
+
+def main() -> None:
+    """Runs the command that the first word names, otherwise the list of claims."""
     # A reader that leaves early, such as head, ends the command quietly.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    tyro.cli(describe, prog="python -m theory", config=(tyro.conf.FlagCreatePairsOff,))
+    config = (tyro.conf.FlagCreatePairsOff,)
+    if sys.argv[1:2] == ["waterbirds"]:
+        tyro.cli(waterbirds, prog="python -m theory waterbirds", args=sys.argv[2:], config=config)
+    else:
+        tyro.cli(describe, prog="python -m theory", config=config)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,8 +13,8 @@ from theory.claims.settings.mixup import COEFFICIENTS, KEY, SIZE, SPREAD, coeffi
 from theory.claims.settings.two_classes import HALF_GAP, LINF, fixed_rule, means, radius_axis
 from theory.claims.settings.two_classes import stable as stable_classes
 from theory.domain import Interval
-from theory.numerics import norms
 from theory.problem import LinearClassifier, MixedPairs, StableMixture, prior_of_ratio
+from theory.rules import risk as linear
 
 UNEQUAL = 1.5
 HEAVY_RATIO = 2.0
@@ -202,14 +202,13 @@ def lighter_than_cauchy() -> Claim:
 
     def problem(margin: jax.Array, coefficient: jax.Array) -> Problem:
         alpha, half_gap = jnp.full_like(margin, index), means(margin)[1]
+        unit = jnp.ones(2, margin.dtype)
+        prior = prior_of_ratio(jnp.asarray(ratio, alpha.dtype))
+        classes = StableMixture(means(margin), unit, prior, alpha)
+        # The direction of largest margin over the scale of its projection, at scale one.
         weight = half_gap ** (1 / (index - 1))
-        weight /= norms.power_norm(weight, index)
-        classes = StableMixture(
-            means(margin) * (margin / jnp.sum(weight * half_gap)),
-            jnp.ones(2, margin.dtype),
-            prior_of_ratio(jnp.asarray(ratio, alpha.dtype)),
-            alpha,
-        )
+        weight /= linear.projection_scale(classes, weight)
+        classes = classes._replace(means=classes.means * (margin / jnp.sum(weight * half_gap)))
         intercept = _intercept(margin, 1.0, ratio, alpha, _factor(coefficient, alpha))
         return Problem(classes, LinearClassifier(weight, intercept))
 
