@@ -31,6 +31,7 @@ import optax
 from nets.attacks import losses
 from nets.attacks.apgd import apgd
 from nets.attacks.ascent import ascend_adaptively
+from nets.attacks.attack import Target
 from nets.attacks.gradient import at_input, pgd
 from nets.compute import compiler
 from nets.data import load as data
@@ -144,9 +145,8 @@ def reference_run(model, x, y, start, loss, steps, radius=RADIUS):
 def our_run(logits, x, y, start, loss, steps, radius=RADIUS):
     """The same of ours, channels first."""
     run = functools.partial(ascend_adaptively, logits, LOSSES[loss], steps=steps)
-    found = compiler.jit(lambda x, y, z: run(x, y, z, LinfBall(jnp.asarray(radius, x.dtype))))(
-        x, y, start
-    )
+    target = Target(x, y, LinfBall(jnp.asarray(radius, x.dtype)))
+    found = compiler.jit(run)(target, start)
     return np.moveaxis(np.asarray(found.best), 3, 1), np.asarray(found.broken), found.loss
 
 
@@ -209,7 +209,7 @@ def our_pgd(problem, x, y):
     """Our PGD with the same settings, compiled."""
     run = functools.partial(pgd, steps=20, step=0.05, start=at_input)
     logits, ball = problem.logits("small-cnn"), LinfBall(jnp.float32(RADIUS))
-    attack = compiler.jit(lambda x, y: run(jax.random.key(0), logits, x, y, ball))
+    attack = compiler.jit(lambda x, y: run(jax.random.key(0), logits, Target(x, y, ball)))
     return lambda: jax.block_until_ready(attack(x, y).success)
 
 
@@ -247,9 +247,7 @@ def gate_ensemble(problem, count, queries):
     mine = ensemble(
         jax.random.key(0),
         problem.logits("small-cnn"),
-        problem.x[:count],
-        problem.y[:count],
-        LinfBall(jnp.float32(RADIUS)),
+        Target(problem.x[:count], problem.y[:count], LinfBall(jnp.float32(RADIUS))),
         queries=queries,
     )
     seconds = [middle - started, time.perf_counter() - middle]
@@ -326,7 +324,7 @@ def gate_speed(problem, which):
         from pyautoattack.autopgd_base import APGDAttack
 
         logits, ball = problem.logits("small-cnn"), LinfBall(jnp.float32(RADIUS))
-        attack = compiler.jit(lambda x, y: apgd(jax.random.key(0), logits, x, y, ball))
+        attack = compiler.jit(lambda x, y: apgd(jax.random.key(0), logits, Target(x, y, ball)))
         ours, rounds = lambda: jax.block_until_ready(attack(x, y).success), 3
         reference = APGDAttack(model, norm="Linf", eps=RADIUS, device="cpu", seed=0)
         theirs = functools.partial(reference.perturb, images, labels)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nets.attacks.apgd import apgd
+from nets.attacks.attack import Target
 from nets.attacks.gradient import pgd
 from nets.attacks.losses import cross_entropy
 from nets.models import registry as models
@@ -200,7 +201,7 @@ def _attacked(
         return module.apply(variables, points)
 
     said = jnp.argmax(logits(x), -1).astype(jnp.int32)
-    found = attack(keys, logits, x, said, LinfBall(radius))
+    found = attack(keys, logits, Target(x, said, LinfBall(radius)))
     return said, found.success, found.loss
 
 

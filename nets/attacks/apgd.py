@@ -12,16 +12,16 @@ from nets.attacks.attack import (
     AttackResult,
     Bounds,
     Logits,
+    Target,
     inside,
     keys_of,
     radius_of,
-    require_valid,
+    require_named_ball,
     rows,
 )
 from nets.attacks.ball import project
 from nets.attacks.losses import Loss, cross_entropy, misclassified, targeted_dlr
 from nets.attacks.sparse_ascent import ascend_sparsely
-from nets.attacks.threats import named_norm
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, LinfBall, Threat
 
@@ -29,10 +29,7 @@ from theory.problem import L1Ball, LinfBall, Threat
 def apgd(
     key: jax.Array,
     logits_fn: Logits,
-    x: jax.Array,
-    y: jax.Array,
-    threat: Threat,
-    bounds: Bounds = (0.0, 1.0),
+    target: Target,
     *,
     steps: int = 100,
     restarts: int = 1,
@@ -43,10 +40,8 @@ def apgd(
     Args:
         key: a typed key, or one for each sample, (B,).
         logits_fn: logits (B, K) of inputs (B, ...).
-        x: inputs inside the bounds, (B, ...).
-        y: labels, (B,).
-        threat: an L1Ball, L2Ball or LinfBall (or the LpBall that is one), radius () or (B,).
-        bounds: (low, high) of every entry of an input.
+        target: inputs (B, ...), labels (B,), bounds, and an L1Ball, L2Ball or LinfBall (or the
+            LpBall that is one).
         steps: steps of a run, >= 1, or >= 3 for l1, where they are spent at three radii.
         restarts: number of random starts, >= 1; each runs for every sample.
         loss: of logits and labels, (B,).
@@ -61,26 +56,21 @@ def apgd(
     References:
         croce2020autoattack; for l1 croce2021l1, with radii 3, 2 and 1 times the one given.
     """
-    x, y = require_valid(x, y, threat, bounds)
-    threat = named_norm(threat)
-    _require_counts(threat, steps, restarts=restarts)
-    keys = keys_of(key, x.shape[0])
+    target = require_named_ball(target)
+    _require_counts(target.threat, steps, restarts=restarts)
+    keys = keys_of(key, target.x.shape[0])
 
     def run(i: jax.Array) -> AttackResult:
         folded = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
-        return _run(folded, logits_fn, loss, x, y, threat, bounds, steps)
+        return _run(folded, logits_fn, loss, target, steps)
 
-    logits = logits_fn(x)
-    return best_of(restarts, run, _as_it_stands(x, logits, y, loss))
+    return best_of(restarts, run, _as_it_stands(target, logits_fn(target.x), loss))
 
 
 def apgd_targeted(
     key: jax.Array,
     logits_fn: Logits,
-    x: jax.Array,
-    y: jax.Array,
-    threat: Threat,
-    bounds: Bounds = (0.0, 1.0),
+    target: Target,
     *,
     steps: int = 100,
     restarts: int = 1,
@@ -89,7 +79,7 @@ def apgd_targeted(
     """Returns what Auto-PGD finds on the targeted ratio, towards the likeliest classes in turn.
 
     Args:
-        key, logits_fn, x, y, threat, bounds, steps: as for apgd.
+        key, logits_fn, target, steps: as for apgd.
         restarts: random starts for each target, >= 1.
         targets: number of classes to aim at, from 1 to K - 1: those of largest logit at x but
             for the label; 9, or K - 1 if that is less, unless it is given.
@@ -105,20 +95,19 @@ def apgd_targeted(
     References:
         croce2020autoattack.
     """
-    x, y = require_valid(x, y, threat, bounds)
-    threat = named_norm(threat)
-    logits = logits_fn(x)
+    target = require_named_ball(target)
+    y, logits = target.y, logits_fn(target.x)
     targets = _require_targets(targets, logits)
-    _require_counts(threat, steps, restarts=restarts)
-    keys = keys_of(key, x.shape[0])
+    _require_counts(target.threat, steps, restarts=restarts)
+    keys = keys_of(key, target.x.shape[0])
 
     def run(i: jax.Array) -> AttackResult:
         folded = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
-        loss = functools.partial(targeted_dlr, target=rival(logits, y, i // restarts))
-        return _run(folded, logits_fn, loss, x, y, threat, bounds, steps)
+        loss = functools.partial(targeted_dlr, target_class=rival(logits, y, i // restarts))
+        return _run(folded, logits_fn, loss, target, steps)
 
-    nearest = functools.partial(targeted_dlr, target=rival(logits, y, 0))
-    return best_of(targets * restarts, run, _as_it_stands(x, logits, y, nearest))
+    nearest = functools.partial(targeted_dlr, target_class=rival(logits, y, 0))
+    return best_of(targets * restarts, run, _as_it_stands(target, logits, nearest))
 
 
 def rival(logits: jax.Array, y: jax.Array, place: jax.Array | int) -> jax.Array:
@@ -161,28 +150,26 @@ def _run(
     keys: jax.Array,
     logits_fn: Logits,
     loss: Loss,
-    x: jax.Array,
-    y: jax.Array,
-    threat: Threat,
-    bounds: Bounds,
+    target: Target,
     steps: int,
 ) -> AttackResult:
+    x, _, threat, bounds = target
     if not isinstance(threat, L1Ball):
         start = starting_points(threat, keys, x, bounds)
-        found = ascend_adaptively(logits_fn, loss, x, y, start, threat, bounds, steps=steps)
-        return _result(found)
+        return _result(ascend_adaptively(logits_fn, loss, target, start, steps=steps))
     # At radii 3 and 2 times the one given for three tenths of the steps each, then at that.
     early = min(math.ceil(0.3 * steps), (steps - 1) // 2)
     radius = jnp.asarray(threat.radius).astype(x.dtype)
     start = starting_points(L1Ball(3 * radius), keys, x, bounds)
-    climb = functools.partial(ascend_sparsely, logits_fn, loss, x, y)
+    climb = functools.partial(ascend_sparsely, logits_fn, loss)
 
     def widened(i: jax.Array, start: jax.Array) -> jax.Array:
         ball = L1Ball((3 - i).astype(x.dtype) * radius)
-        return climb(project(ball, start, x, bounds), ball, bounds, steps=early).best
+        start = project(ball, start, x, bounds)
+        return climb(target._replace(threat=ball), start, steps=early).best
 
     start = project(threat, jax.lax.fori_loop(0, 2, widened, start), x, bounds)
-    return _result(climb(start, threat, bounds, steps=steps - 2 * early))
+    return _result(climb(target, start, steps=steps - 2 * early))
 
 
 def _result(found: Ascent) -> AttackResult:
@@ -193,7 +180,8 @@ def _result(found: Ascent) -> AttackResult:
     )
 
 
-def _as_it_stands(x: jax.Array, logits: jax.Array, y: jax.Array, loss: Loss) -> AttackResult:
+def _as_it_stands(target: Target, logits: jax.Array, loss: Loss) -> AttackResult:
+    x, y = target.x, target.y
     return AttackResult(x, misclassified(logits, y), loss(logits, y).astype(x.dtype))
 
 

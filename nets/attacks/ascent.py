@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nets.attacks.attack import Bounds, Logits, inside, radius_of, rows
+from nets.attacks.attack import Bounds, Logits, Target, inside, radius_of, rows
 from nets.attacks.ball import project
 from nets.attacks.losses import Loss, misclassified
 from theory.domain import InvalidInput
@@ -84,11 +84,8 @@ def windows(steps: int) -> np.ndarray:
 def ascend_adaptively(
     logits_fn: Logits,
     loss: Loss,
-    x: jax.Array,
-    y: jax.Array,
+    target: Target,
     start: jax.Array,
-    threat: Threat,
-    bounds: Bounds = (0.0, 1.0),
     *,
     steps: int = 100,
 ) -> Ascent:
@@ -97,11 +94,8 @@ def ascend_adaptively(
     Args:
         logits_fn: logits (B, K) of inputs (B, ...).
         loss: of logits and labels, (B,), to be made large.
-        x: the centres, (B, ...), inside the bounds.
-        y: labels, (B,).
+        target: centres (B, ...), labels (B,), bounds, and an L2Ball or LinfBall.
         start: where to begin, (B, ...), inside ball and bounds.
-        threat: an L2Ball or LinfBall, radius () or (B,).
-        bounds: (low, high).
         steps: number of steps, >= 1; the loss is evaluated once more than that.
 
     Returns:
@@ -114,6 +108,7 @@ def ascend_adaptively(
     References:
         croce2020autoattack.
     """
+    x, y, threat, bounds = target
     closes, radius = jnp.asarray(windows(steps)), radius_of(threat, x)
     seen, gradient = begin(logits_fn, loss, start, y)
     move = functools.partial(_move, threat, x, bounds)

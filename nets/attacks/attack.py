@@ -1,19 +1,42 @@
 """What every attack takes and returns: checked inputs, one key for each sample, the result."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nets.attacks.threats import is_cube
+from nets.attacks.threats import is_cube, named_norm
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, L2Ball, LinfBall, LpBall, Threat
 
 # Logits (b, K) of inputs (b, ...).
 Logits = Callable[[jax.Array], jax.Array]
 Bounds = tuple[float, float]
+
+
+class Target(NamedTuple):
+    """What is attacked: samples, the ball around each of them, and the bounds of every input.
+
+    A pytree whose leaves are x, y and the radius. The bounds are static: they are compared with
+    infinity, and with each other, while an attack is traced.
+
+    Args:
+        x: inputs, (B, ...), floating, every entry inside the bounds.
+        y: labels, (B,), integers from 0 to K - 1.
+        threat: an L1Ball, L2Ball, LinfBall or LpBall, with a radius of shape () or (B,).
+        bounds: (low, high), Python numbers; (-inf, inf) where inputs have no bounds.
+    """
+
+    x: jax.Array
+    y: jax.Array
+    threat: Threat
+    bounds: Bounds = (0.0, 1.0)
+
+
+# In place of the pytree that every NamedTuple is, whose leaves the bounds would be.
+jax.tree_util.register_dataclass(Target, ["x", "y", "threat"], ["bounds"])
 
 
 class AttackResult(NamedTuple):
@@ -68,19 +91,14 @@ def inside(x: jax.Array, bounds: Bounds) -> jax.Array:
     return jnp.clip(x, jnp.asarray(bounds[0], x.dtype), jnp.asarray(bounds[1], x.dtype))
 
 
-def require_valid(x: Any, y: Any, threat: Threat, bounds: Bounds) -> tuple[jax.Array, jax.Array]:
-    """Returns x and y as arrays, once everything that an attack is given makes sense.
-
-    Args:
-        x: inputs, (B, ...), floating, every entry inside the bounds.
-        y: labels, (B,), integers >= 0.
-        threat: an L1Ball, L2Ball, LinfBall or LpBall, with a radius of shape () or (B,).
-        bounds: (low, high), Python numbers; (-inf, inf) where inputs have no bounds.
+def require_valid(target: Target) -> Target:
+    """Returns the target with x and y as arrays, once everything in it makes sense.
 
     Raises:
-        InvalidInput: naming the argument. Values that are traced are not checked.
+        InvalidInput: naming the field. Values that are traced are not checked.
     """
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x, y = jnp.asarray(target.x), jnp.asarray(target.y)
+    threat = target.threat
     if not isinstance(threat, L1Ball | L2Ball | LinfBall | LpBall):
         raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball, LinfBall or LpBall")
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -93,8 +111,18 @@ def require_valid(x: Any, y: Any, threat: Threat, bounds: Bounds) -> tuple[jax.A
         raise InvalidInput(
             f"radius.shape = {jnp.shape(threat.radius)}: must be () or {x.shape[:1]}, one a sample"
         )
-    _require_bounds(x, threat, bounds)
-    return x, y
+    _require_bounds(x, threat, target.bounds)
+    return target._replace(x=x, y=y)
+
+
+def require_named_ball(target: Target) -> Target:
+    """Returns the valid target with its ball as the L1Ball, L2Ball or LinfBall that it is.
+
+    Raises:
+        InvalidInput: as `require_valid`, and for a ball of another norm.
+    """
+    target = require_valid(target)
+    return target._replace(threat=named_norm(target.threat))
 
 
 def _require_bounds(x: jax.Array, threat: Threat, bounds: Bounds) -> None:

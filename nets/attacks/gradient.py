@@ -11,6 +11,7 @@ from nets.attacks.attack import (
     AttackResult,
     Bounds,
     Logits,
+    Target,
     inside,
     keys_of,
     radius_of,
@@ -218,10 +219,7 @@ def _result(clean: _Found, best: _Found) -> AttackResult:
 def fgsm(
     key: jax.Array,
     logits_fn: Logits,
-    x: jax.Array,
-    y: jax.Array,
-    threat: Threat,
-    bounds: Bounds = (0.0, 1.0),
+    target: Target,
     *,
     loss: Loss = cross_entropy,
 ) -> AttackResult:
@@ -232,10 +230,8 @@ def fgsm(
     Args:
         key: not used; there so that every attack is called in the same way.
         logits_fn: any function from inputs (B, ...) to logits (B, K).
-        x: inputs, (B, ...), inside the bounds.
-        y: labels, (B,), integers in 0 .. K - 1.
-        threat: a ball of any norm, radius () or (B,).
-        bounds: (low, high); the step is cut to them after it is taken.
+        target: inputs (B, ...), labels (B,), a ball of any norm, and bounds, to which the step is
+            cut after it is taken.
         loss: what to increase, from `nets.attacks.losses` or alike.
 
     Returns:
@@ -248,7 +244,7 @@ def fgsm(
         goodfellow2015.
     """
     del key
-    x, y = require_valid(x, y, threat, bounds)
+    x, y, threat, bounds = require_valid(target)
     gradient, clean = _slope(logits_fn, loss, x, y)
     gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
     moved = inside(x + radius_of(threat, x) * steepest_ascent(threat, gradient), bounds)
@@ -258,10 +254,7 @@ def fgsm(
 def pgd(
     key: jax.Array,
     logits_fn: Logits,
-    x: jax.Array,
-    y: jax.Array,
-    threat: Threat,
-    bounds: Bounds = (0.0, 1.0),
+    target: Target,
     *,
     steps: int = 20,
     step: jax.Array | float = 0.25,
@@ -279,10 +272,7 @@ def pgd(
     Args:
         key: one typed key, or one for each sample, (B,); restart r folds r into it.
         logits_fn: any function from inputs (B, ...) to logits (B, K), each row from its row.
-        x: inputs, (B, ...), inside the bounds.
-        y: labels, (B,), integers in 0 .. K - 1.
-        threat: a ball of norm 1, 2 or infinity, radius () or (B,).
-        bounds: (low, high).
+        target: inputs (B, ...), labels (B,), bounds, and a ball of norm 1, 2 or infinity.
         steps: number of steps in each restart, >= 0.
         step: length of a step in units of the radius, > 0, () or (B,).
         restarts: number of starts, >= 1.
@@ -296,7 +286,7 @@ def pgd(
     References:
         madry2018; see `direction` for l1.
     """
-    x, y = require_valid(x, y, threat, bounds)
+    x, y, threat, bounds = require_valid(target)
     _require_settings(steps, step, restarts, share)
     keys = keys_of(key, x.shape[0])
     clean = _judge(logits_fn, loss, x, y)

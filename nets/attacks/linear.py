@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from nets.attacks.attack import (
     AttackResult,
     Bounds,
+    Target,
     inside,
     radius_of,
     require_classes,
@@ -117,13 +118,7 @@ def logits(scores: LinearScores, x: jax.Array) -> jax.Array:
     return product + scores.biases[None]
 
 
-def exact(
-    scores: LinearScores,
-    x: jax.Array,
-    y: jax.Array,
-    threat: Threat,
-    bounds: Bounds = (0.0, 1.0),
-) -> AttackResult:
+def exact(scores: LinearScores, target: Target) -> AttackResult:
     """Returns the worst point of ball and box for each sample: success is exact, not a bound.
 
     For each class other than the label the lead over the label is linear in x and has its worst
@@ -131,10 +126,8 @@ def exact(
 
     Args:
         scores: the linear network, weights (K, d) and biases (K,), d entries in each sample.
-        x: inputs, (B, ...), inside the bounds.
-        y: labels, (B,), integers in 0 .. K - 1.
-        threat: the ball, radius () or (B,).
-        bounds: (low, high); (-inf, inf) where inputs have no bounds.
+        target: inputs (B, ...), labels (B,), bounds, and a ball: of any norm where the bounds are
+            (-inf, inf), otherwise 1, 2 or infinity.
 
     Returns:
         The attack; its loss is the margin, max_{j != y} z_j - z_y.
@@ -145,7 +138,7 @@ def exact(
     References:
         hu2023accuracydisparity for two classes without bounds; theory document T1.
     """
-    x, y = require_valid(x, y, threat, bounds)
+    x, y, threat, bounds = require_valid(target)
     size = math.prod(x.shape[1:])
     if scores.weights.shape[-1] != size:
         raise InvalidInput(

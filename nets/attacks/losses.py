@@ -84,25 +84,25 @@ def dlr(logits: jax.Array, y: jax.Array) -> jax.Array:
     return margin(logits, y) / (top[:, 0] - top[:, 2] + _TINY)
 
 
-def targeted_cross_entropy(logits: jax.Array, y: jax.Array, target: jax.Array) -> jax.Array:
+def targeted_cross_entropy(logits: jax.Array, y: jax.Array, target_class: jax.Array) -> jax.Array:
     """Returns minus the cross-entropy of the target classes, (B,); the labels y are not used."""
     del y
-    return -cross_entropy(logits, target)
+    return -cross_entropy(logits, target_class)
 
 
-def targeted_margin(logits: jax.Array, y: jax.Array, target: jax.Array) -> jax.Array:
+def targeted_margin(logits: jax.Array, y: jax.Array, target_class: jax.Array) -> jax.Array:
     """Returns z_target - z_y, (B,)."""
     require_classes(logits, y)
-    return _entry(logits, target) - _entry(logits, y)
+    return _entry(logits, target_class) - _entry(logits, y)
 
 
-def targeted_dlr(logits: jax.Array, y: jax.Array, target: jax.Array) -> jax.Array:
+def targeted_dlr(logits: jax.Array, y: jax.Array, target_class: jax.Array) -> jax.Array:
     """Returns (z_target - z_y) / (z_(1) - (z_(3) + z_(4)) / 2), (B,).
 
     Args:
         logits: (B, K).
         y: labels, (B,).
-        target: class that each sample is to be taken for, (B,), other than its label.
+        target_class: class that each sample is to be taken for, (B,), other than its label.
 
     Raises:
         InvalidInput: for fewer than four classes, where it is not defined.
@@ -113,7 +113,7 @@ def targeted_dlr(logits: jax.Array, y: jax.Array, target: jax.Array) -> jax.Arra
     require_classes(logits, y, smallest=4)
     top = jax.lax.top_k(logits, 4)[0]
     spread = top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + _TINY
-    return targeted_margin(logits, y, target) / spread
+    return targeted_margin(logits, y, target_class) / spread
 
 
 def _is_label(logits: jax.Array, y: jax.Array) -> jax.Array:

@@ -18,6 +18,7 @@ from nets.attacks.attack import (
     AttackResult,
     Bounds,
     Logits,
+    Target,
     keys_of,
     radius_of,
     require_classes,
@@ -137,10 +138,7 @@ _CHECKS = {
 def measure(
     key: jax.Array,
     logits_fn: Logits,
-    x: jax.Array,
-    y: jax.Array,
-    threat: Threat,
-    bounds: Bounds = (0.0, 1.0),
+    target: Target,
     *,
     steps: int = 20,
     queries: int = 200,
@@ -154,17 +152,16 @@ def measure(
     Args:
         key: one typed key, or one for each sample, (B,).
         logits_fn: any function from inputs (B, ...) to logits (B, K).
-        x: inputs, (B, ...), inside the bounds; one hundred are enough to see the limits.
-        y: labels, (B,).
-        threat: a ball of norm 1, 2 or infinity: the one that robustness is claimed for.
-        bounds: (low, high).
+        target: inputs (B, ...), of which one hundred are enough to see the limits, labels (B,),
+            bounds, and a ball of norm 1, 2 or infinity: the one that robustness is claimed for.
         steps: steps of each PGD.
         queries: evaluations in the search without gradients.
 
     Raises:
         InvalidInput: naming the argument.
     """
-    x, y = require_valid(x, y, threat, bounds)
+    target = require_valid(target)
+    x, y, threat, bounds = target
     keys = keys_of(key, x.shape[0])
     logits = logits_fn(x)
     require_classes(logits, y)
@@ -174,11 +171,12 @@ def measure(
         count = jnp.sum(right).astype(logits.dtype)
         return jnp.sum(of & right).astype(logits.dtype) / jnp.maximum(count, 1)
 
-    run = functools.partial(pgd, keys, logits_fn, x, y, bounds=bounds, steps=steps)
-    crossed, drifted = run(threat=threat), run(threat=threat, loss=margin)
-    searched = random_search(keys, logits_fn, x, y, threat, bounds, queries=queries)
-    far = run(threat=_whole_box(threat, x, bounds), loss=margin, restarts=2, share=1.0)
-    aimed = _towards_nearest(run, logits, y, threat)
+    run = functools.partial(pgd, keys, logits_fn, steps=steps)
+    crossed, drifted = run(target), run(target, loss=margin)
+    searched = random_search(keys, logits_fn, target, queries=queries)
+    whole_box = target._replace(threat=_whole_box(threat, x, bounds))
+    far = run(whole_box, loss=margin, restarts=2, share=1.0)
+    aimed = _towards_nearest(run, logits, target)
     white = crossed.success | drifted.success | aimed
     reached = jnp.stack([logits, logits_fn(crossed.x_adv), logits_fn(searched.x_adv)])
     return MaskingMeasurements(
@@ -187,7 +185,7 @@ def measure(
         jnp.mean(_like_probabilities(logits).astype(logits.dtype)),
         jnp.mean((~jnp.isfinite(reached).all((0, 2))).astype(logits.dtype)),
         share(_flat_gradient(logits_fn, x, y)),
-        share(_stuck(logits_fn, x, y, threat, bounds, steps)),
+        share(_stuck(logits_fn, target, steps)),
         share(drifted.success & ~crossed.success),
         share(searched.success & ~white),
         share(~far.success),
@@ -212,10 +210,7 @@ def masking_report(measurements: MaskingMeasurements) -> MaskingReport:
 def random_search(
     key: jax.Array,
     logits_fn: Logits,
-    x: jax.Array,
-    y: jax.Array,
-    threat: Threat,
-    bounds: Bounds = (0.0, 1.0),
+    target: Target,
     *,
     queries: int = 200,
 ) -> AttackResult:
@@ -227,16 +222,13 @@ def random_search(
     Args:
         key: one typed key, or one for each sample, (B,).
         logits_fn: any function from inputs (B, ...) to logits (B, K).
-        x: inputs, (B, ...), inside the bounds.
-        y: labels, (B,).
-        threat: a ball of norm 1, 2 or infinity.
-        bounds: (low, high).
+        target: inputs (B, ...), labels (B,), bounds, and a ball of norm 1, 2 or infinity.
         queries: number of proposals.
 
     Returns:
         The attack; its loss is the margin.
     """
-    x, y = require_valid(x, y, threat, bounds)
+    x, y, threat, bounds = require_valid(target)
     keys = keys_of(key, x.shape[0])
     clean = logits_fn(x)
     wrong = misclassified(clean, y)
@@ -269,19 +261,21 @@ def _proposal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.A
 
 
 def _towards_nearest(
-    run: Callable[..., AttackResult], logits: jax.Array, y: jax.Array, threat: Threat
+    run: Callable[..., AttackResult], logits: jax.Array, target: Target
 ) -> jax.Array:
     """Returns whether PGD on the margin towards one of the three nearest classes succeeds, (B,).
 
     Towards the nearest class of all, which changes on the way, honest networks have dead ends.
     """
+    y = target.y
     others = jnp.where(
         y[:, None] == jnp.arange(logits.shape[1], dtype=y.dtype)[None], -jnp.inf, logits
     )
     nearest = jax.lax.top_k(others, min(3, logits.shape[1] - 1))[1].astype(y.dtype)
 
-    def towards(target: jax.Array) -> jax.Array:
-        return run(threat=threat, loss=functools.partial(targeted_margin, target=target)).success
+    def towards(target_class: jax.Array) -> jax.Array:
+        loss = functools.partial(targeted_margin, target_class=target_class)
+        return run(target, loss=loss).success
 
     return jax.lax.map(towards, nearest.T).any(0)
 
@@ -314,10 +308,10 @@ def _flat_gradient(logits_fn: Logits, x: jax.Array, y: jax.Array) -> jax.Array:
     return (flat == 0).all(-1) | ~jnp.isfinite(flat).all(-1)
 
 
-def _stuck(
-    logits_fn: Logits, x: jax.Array, y: jax.Array, threat: Threat, bounds: Bounds, steps: int
-) -> jax.Array:
+def _stuck(logits_fn: Logits, target: Target, steps: int) -> jax.Array:
     """Returns whether the margin loss is no larger at the end of an ascent from x than at x."""
+
+    x, y, threat, bounds = target
 
     def objective(points: jax.Array) -> jax.Array:
         return margin(logits_fn(points), y)

@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from nets.attacks.ascent import Ascent, begin, evaluate, record
-from nets.attacks.attack import Bounds, Logits, radius_of, rows
+from nets.attacks.attack import Logits, Target, radius_of, rows
 from nets.attacks.ball import project
 from nets.attacks.losses import Loss
-from theory.problem import L1Ball
 
 _SHRINK = 1.5  # of the step where the support does not fall, and of the support in a step
 _SHORTEST = 10.0  # the radius over the shortest step
@@ -36,19 +35,16 @@ class _SparseState(NamedTuple):
 def ascend_sparsely(
     logits_fn: Logits,
     loss: Loss,
-    x: jax.Array,
-    y: jax.Array,
+    target: Target,
     start: jax.Array,
-    threat: L1Ball,
-    bounds: Bounds = (0.0, 1.0),
     *,
     steps: int = 100,
 ) -> Ascent:
     """Returns where one run of l1 Auto-PGD from given starting points has been.
 
     Args:
-        logits_fn, loss, x, y, start, bounds, steps: as for nets.attacks.ascent.ascend_adaptively.
-        threat: an L1Ball, radius () or (B,).
+        logits_fn, loss, start, steps: as for nets.attacks.ascent.ascend_adaptively.
+        target: likewise, with an L1Ball.
 
     Returns:
         An Ascent; its points lie inside ball and bounds, by exact projection onto both.
@@ -56,6 +52,7 @@ def ascend_sparsely(
     References:
         croce2021l1.
     """
+    x, y, threat, bounds = target
     every, radius = max(int(0.04 * steps), 1), radius_of(threat, x)
     size, axes = math.prod(x.shape[1:]), tuple(range(1, x.ndim))
 

@@ -18,16 +18,16 @@ from nets.attacks.attack import (
     AttackResult,
     Bounds,
     Logits,
+    Target,
     inside,
     keys_of,
     radius_of,
-    require_valid,
+    require_named_ball,
     rows,
 )
 from nets.attacks.ball import project
 from nets.attacks.losses import margin, misclassified
 from nets.attacks.square_pattern import patterns, stripes, window_sizes
-from nets.attacks.threats import named_norm
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, L2Ball, LinfBall, Threat
 
@@ -45,10 +45,7 @@ class _Window(NamedTuple):
 def square(
     key: jax.Array,
     logits_fn: Logits,
-    x: jax.Array,
-    y: jax.Array,
-    threat: Threat,
-    bounds: Bounds = (0.0, 1.0),
+    target: Target,
     *,
     queries: int = 5000,
     restarts: int = 1,
@@ -60,10 +57,8 @@ def square(
     Args:
         key: a typed key, or one for each sample, (B,).
         logits_fn: logits (B, K) of images.
-        x: images inside the bounds, (B, h, w, c); for l2 and l1 h and w are at least 5.
-        y: labels, (B,).
-        threat: an L1Ball, L2Ball or LinfBall (or the LpBall that is one), radius () or (B,).
-        bounds: (low, high) of every pixel.
+        target: images (B, h, w, c), labels (B,), bounds of every pixel, and an L1Ball, L2Ball or
+            LinfBall (or the LpBall that is one); for l2 and l1 h and w are at least 5.
         queries: images tried in each run after the first one, >= 1; a run ends before if every
             sample of the batch is misclassified.
         restarts: number of runs, >= 1.
@@ -80,8 +75,8 @@ def square(
     References:
         andriushchenko2020square; for l1 the authors' code (croce2021l1).
     """
-    x, y = require_valid(x, y, threat, bounds)
-    threat = named_norm(threat)
+    target = require_named_ball(target)
+    x, y, threat, _ = target
     _require_images(x, threat)
     _require_settings(queries, restarts, share)
     keys = keys_of(key, x.shape[0])
@@ -90,7 +85,7 @@ def square(
 
     def run(i: jax.Array) -> AttackResult:
         own = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
-        return _search(own, logits_fn, x, y, threat, bounds, sizes)
+        return _search(own, logits_fn, target, sizes)
 
     logits = logits_fn(x)
     clean = AttackResult(x, misclassified(logits, y), margin(logits, y).astype(x.dtype))
@@ -100,13 +95,11 @@ def square(
 def _search(
     keys: jax.Array,
     logits_fn: Logits,
-    x: jax.Array,
-    y: jax.Array,
-    threat: Threat,
-    bounds: Bounds,
+    target: Target,
     sizes: np.ndarray,
 ) -> AttackResult:
     """Returns the result of one run: a square is kept if it raises the margin or fools."""
+    x, y, threat, bounds = target
     size, shape = jnp.asarray(sizes), x.shape[1:]
     known, place = np.unique(sizes, return_inverse=True)
     p = 1 if isinstance(threat, L1Ball) else 2

@@ -7,18 +7,17 @@ point. A result names the attacks that ran.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jax.tree_util import Partial
 
 from nets.attacks.apgd import apgd, rival
-from nets.attacks.attack import AttackResult, Bounds, Logits, require_classes, require_valid
+from nets.attacks.attack import AttackResult, Logits, Target, require_classes, require_named_ball
 from nets.attacks.gradient import pgd
 from nets.attacks.losses import Loss, cross_entropy, dlr, margin, targeted_dlr
 from nets.attacks.square import square
-from nets.attacks.threats import is_l1, named_norm
+from nets.attacks.threats import is_l1
 from nets.evaluation.outcomes import BLOCK, AttackRun, Outcomes, evaluate
 from theory.domain import InvalidInput, require_known
 from theory.problem import Threat
@@ -46,21 +45,18 @@ def _run(name: str, steps: int, queries: int) -> Callable[..., AttackResult]:
     def run(
         keys: jax.Array,
         logits_fn: Logits,
-        x: jax.Array,
-        y: jax.Array,
-        threat: Threat,
-        bounds: Bounds,
+        target: Target,
         turn: jax.Array,
     ) -> AttackResult:
-        arguments = (keys, logits_fn, x, y, threat, bounds)
         if name == "square":
-            return square(*arguments, queries=queries)
+            return square(keys, logits_fn, target, queries=queries)
         if name == "apgd-t":
-            loss: Loss = functools.partial(targeted_dlr, target=rival(logits_fn(x), y, turn))
+            aim = rival(logits_fn(target.x), target.y, turn)
+            loss: Loss = functools.partial(targeted_dlr, target_class=aim)
         else:
             loss = _LOSSES[name]
         attack: Callable[..., AttackResult] = pgd if name.startswith("pgd") else apgd
-        return attack(*arguments, steps=steps, loss=loss)
+        return attack(keys, logits_fn, target, steps=steps, loss=loss)
 
     return run
 
@@ -126,10 +122,7 @@ def standard(classes: int, threat: Threat | None = None) -> tuple[str, ...]:
 def ensemble(
     key: jax.Array,
     logits_fn: Logits,
-    x: Any,
-    y: Any,
-    threat: Threat,
-    bounds: Bounds = (0.0, 1.0),
+    target: Target,
     *,
     attacks: tuple[str, ...] | None = None,
     steps: int = 100,
@@ -141,7 +134,8 @@ def ensemble(
     """Returns what falls to a row of attacks, each run on the samples that still stand.
 
     Args:
-        key, x, y, threat, bounds, block, devices: as for `nets.evaluation.outcomes.evaluate`.
+        key, block, devices: as for `nets.evaluation.outcomes.evaluate`.
+        target: inputs (n, ...), labels (n,), bounds, and a ball of norm 1, 2 or infinity.
         logits_fn: logits (b, K) of inputs (b, ...). A jax.tree_util.Partial passes its arrays as
             arguments; of any other function they become constants of what is compiled.
         attacks: names out of NAMES in the order in which they run; standard(K, threat) if
@@ -157,17 +151,16 @@ def ensemble(
     References:
         croce2020autoattack.
     """
-    checked, labels = require_valid(x, y, threat, bounds)
-    threat = named_norm(threat)
-    logits = jax.eval_shape(logits_fn, checked)
+    x, labels, threat, bounds = require_named_ball(target)
+    logits = jax.eval_shape(logits_fn, x)
     require_classes(logits, labels)
     classes = logits.shape[1]
     names = standard(classes, threat) if attacks is None else tuple(attacks)
     if len(set(names)) < len(names) or not names:
         raise InvalidInput(f"attacks = {names}: must be different names, one at least")
-    if "square" in names and checked.ndim != 4:
+    if "square" in names and x.ndim != 4:
         raise InvalidInput(
-            f"x.shape = {checked.shape}: Square needs images (n, h, w, c); name the attacks "
+            f"x.shape = {x.shape}: Square needs images (n, h, w, c); name the attacks "
             "without it"
         )
     one = functools.partial(
@@ -179,7 +172,7 @@ def ensemble(
         key,
         _call,
         model,
-        np.asarray(checked),
+        np.asarray(x),
         np.asarray(labels),
         threat,
         methods,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from nets.attacks.attack import AttackResult, Bounds, keys_of
+from nets.attacks.attack import AttackResult, Bounds, Target, keys_of
 from nets.attacks.ball import norm
 from nets.attacks.losses import misclassified
 from nets.compute.blocks import Progress, over_blocks
@@ -35,7 +35,7 @@ class AttackRun(NamedTuple):
     """An attack as an evaluation runs it.
 
     Args:
-        run: (keys, logits of inputs, x, y, threat, bounds, turn) -> what the attack found.
+        run: (keys, logits of inputs, target, turn) -> what the attack found.
         turns: how often it runs, with turn = 0, 1, ..., each on what still stands: restarts or
             target classes.
     """
@@ -228,7 +228,8 @@ def _compiled(
 
         if method is not None:
             own = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, salt), turn))
-            x_adv = method.run(own(keys), logits_of, x, labels, threat, bounds, turn).x_adv
+            target = Target(x, labels, threat, bounds)
+            x_adv = method.run(own(keys), logits_of, target, turn).x_adv
         logits = logits_of(x_adv)
         finite = jnp.isfinite(logits).all(-1)
         return _Block(

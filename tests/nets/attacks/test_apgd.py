@@ -12,6 +12,7 @@ import pytest
 from nets.attacks import linear, losses
 from nets.attacks.apgd import apgd, apgd_targeted, rival, starting_points
 from nets.attacks.ascent import ascend_adaptively, evaluate, windows
+from nets.attacks.attack import Target
 from nets.attacks.ball import norm
 from nets.attacks.sparse_ascent import ascend_sparsely
 from support import quick
@@ -28,7 +29,7 @@ LOSSES = {
     "ce": losses.cross_entropy,
     "dlr": losses.dlr,
     "dlr-targeted": functools.partial(
-        losses.targeted_dlr, target=jnp.asarray(REFERENCE["target"], jnp.int32)
+        losses.targeted_dlr, target_class=jnp.asarray(REFERENCE["target"], jnp.int32)
     ),
 }
 
@@ -45,7 +46,8 @@ def found(kind, loss):
     ascend = ascend_sparsely if kind == "L1" else ascend_adaptively
     x = X * float(kind != "L1")
     start = jnp.asarray(REFERENCE[f"start_{kind}"])
-    run = functools.partial(ascend, network, LOSSES[loss], x, Y, threat=BALLS[kind], steps=20)
+    target = Target(x, Y, BALLS[kind])
+    run = functools.partial(ascend, network, LOSSES[loss], target, steps=20)
     return jax.tree.map(np.asarray, quick.jit(run)(start))
 
 
@@ -75,8 +77,9 @@ def by_oracle(without=(), step_dtype=np.float64):
 @functools.cache
 def from_the_same_starts():
     start = jnp.asarray(REFERENCE["Linf_ce_best"])
-    run = functools.partial(ascend_adaptively, network, losses.cross_entropy, X, Y, steps=8)
-    return quick.jit(lambda z: run(z, LinfBall(0.1)))(start)
+    target = Target(X, Y, LinfBall(0.1))
+    run = functools.partial(ascend_adaptively, network, losses.cross_entropy, target, steps=8)
+    return quick.jit(run)(start)
 
 
 def differs_from_oracle(**switches):
@@ -113,8 +116,9 @@ def test_the_start_is_no_step_but_may_be_the_best_point():
 
     x, start = jnp.full((1, 1), 0.4), jnp.full((1, 1), 0.5)
     y = jnp.ones(1, jnp.int32)
-    run = functools.partial(ascend_adaptively, bowl, lambda z, y: z[:, 1], x, y, steps=3)
-    lowest = quick.jit(lambda z: run(z, LinfBall(0.3)))(start)
+    target = Target(x, y, LinfBall(0.3))
+    run = functools.partial(ascend_adaptively, bowl, lambda z, y: z[:, 1], target, steps=3)
+    lowest = quick.jit(run)(start)
     assert lowest.best.tolist() == [[0.5]]
     assert lowest.loss.tolist() == [1.0]
 
@@ -156,12 +160,11 @@ FREE = (-math.inf, math.inf)
 )
 def test_it_solves_linear_problems_as_the_closed_form_does(ball, bounds, bar):
     scores, x, y = linear_problem(2)
-    worst = linear.exact(scores, x, y, ball, bounds)
+    target = Target(x, y, ball, bounds)
+    worst = linear.exact(scores, target)
     logits_fn = functools.partial(linear.logits, scores)
     ascend = ascend_sparsely if isinstance(ball, L1Ball) else ascend_adaptively
-    run = functools.partial(
-        ascend, logits_fn, losses.margin, x, y, threat=ball, bounds=bounds, steps=100
-    )
+    run = functools.partial(ascend, logits_fn, losses.margin, target, steps=100)
     mine = quick.jit(run)(x)
     gap = np.asarray(worst.loss - mine.loss)
     assert gap.min() >= -min(bar, 1e-12)
@@ -174,7 +177,8 @@ def test_it_solves_linear_problems_as_the_closed_form_does(ball, bounds, bar):
 @pytest.mark.parametrize("ball", [LpBall(0.06, math.inf), L2Ball(0.3), L1Ball(0.7)])
 def test_points_lie_in_ball_and_box_and_flags_hold(ball):
     x, y = X, Y.at[:3].set((Y[:3] + 1) % 5)
-    got = quick.jit(lambda key: apgd(key, network, x, y, ball, steps=7))(jax.random.key(1))
+    target = Target(x, y, ball)
+    got = quick.jit(lambda key: apgd(key, network, target, steps=7))(jax.random.key(1))
     assert (norm(ball, got.x_adv - x) <= ball.radius * (1 + 1e-12)).all()
     assert ((got.x_adv >= 0) & (got.x_adv <= 1)).all()
     assert (got.success == losses.misclassified(network(got.x_adv), y)).all()
@@ -192,7 +196,7 @@ def test_a_sample_does_not_depend_on_its_batch_and_radii_are_its_own():
 
     @jax.jit
     def attack(keys, x, y, radii):
-        return apgd(keys, network, x, y, LinfBall(radii), steps=8, restarts=2)
+        return apgd(keys, network, Target(x, y, LinfBall(radii)), steps=8, restarts=2)
 
     whole = attack(keys, X, Y, radii)
     order = np.random.default_rng(0).permutation(len(X))
@@ -211,7 +215,7 @@ def test_float32_stays_float32_and_restarts_do_not_lose():
     @quick.jit
     def attack(ball):
         key = jax.random.key(3)
-        run = functools.partial(apgd, key, network, x, Y, ball, steps=1)
+        run = functools.partial(apgd, key, network, Target(x, Y, ball), steps=1)
         return run(), run(restarts=3)
 
     one, three = attack(L2Ball(jnp.float32(0.2)))
@@ -233,9 +237,9 @@ def test_a_target_beyond_the_first_is_tried_where_it_is_needed():
         flat = jnp.ones_like(x[:, 0])
         return jnp.stack([flat, 0.9 * flat, 0.5 + 2 * x[:, 0], -flat], 1)
 
-    x, y = jnp.full((2, 3), 0.2), jnp.zeros(2, jnp.int32)
+    target = Target(jnp.full((2, 3), 0.2), jnp.zeros(2, jnp.int32), LinfBall(0.1))
     got = quick.jit(
-        lambda n: apgd_targeted(jax.random.key(0), logits_fn, x, y, LinfBall(0.1), targets=n),
+        lambda n: apgd_targeted(jax.random.key(0), logits_fn, target, targets=n),
         static_argnums=0,
     )
     assert not got(1).success.any()
@@ -265,8 +269,8 @@ def test_a_logit_that_is_not_finite_is_a_success_at_a_finite_point():
         return jnp.stack([6 - 9 * x[:, 0], jnp.sqrt(0.5 - x[:, 0]) - 1], 1)
 
     x, y = jnp.asarray([[0.4, 0.5]]), jnp.zeros(1, jnp.int32)
-    ball, start = LinfBall(0.2), jnp.asarray([[0.45, 0.6]])
-    mine = ascend_adaptively(logits_fn, losses.margin, x, y, start, ball, steps=3)
+    target, start = Target(x, y, LinfBall(0.2)), jnp.asarray([[0.45, 0.6]])
+    mine = ascend_adaptively(logits_fn, losses.margin, target, start, steps=3)
     assert mine.broken.all()
     assert mine.adversarial[0, 0] > 0.5
     for points in (mine.best, mine.best_gradient, mine.adversarial):
@@ -290,4 +294,4 @@ def test_bad_input_is_refused(attack, settings, message):
     threat = settings.pop("threat", LinfBall(0.1))
     x, logits_fn = settings.pop("x", X), settings.pop("logits_fn", network)
     with pytest.raises(InvalidInput, match=message):
-        attack(jax.random.key(0), logits_fn, x, Y % 2, threat, **settings)
+        attack(jax.random.key(0), logits_fn, Target(x, Y % 2, threat), **settings)

@@ -241,13 +241,22 @@ def test_balls_of_other_norms_are_refused():
     ],
 )
 def test_bad_input_is_refused_by_name(change, message):
-    good = {"x": jnp.full((2, 3), 0.5), "y": jnp.zeros(2, jnp.int32), "threat": L2Ball(0.1)}
-    attack.require_valid(**good, bounds=(0.0, 1.0))
+    good = attack.Target(jnp.full((2, 3), 0.5), jnp.zeros(2, jnp.int32), L2Ball(0.1))
+    attack.require_valid(good)
     with pytest.raises(InvalidInput, match=message):
-        attack.require_valid(**({"bounds": (0.0, 1.0)} | good | change))
+        attack.require_valid(good._replace(**change))
 
 
 def test_traced_values_pass_and_an_l2_radius_may_exceed_the_width():
-    x, y = jnp.full((2, 3), 0.5), jnp.zeros(2, jnp.int32)
-    attack.require_valid(x, y, L2Ball(8.0), (0.0, 1.0))
-    jax.jit(lambda r: attack.require_valid(x, y, LinfBall(r), (0.0, 1.0))[0])(8.0)
+    wide = attack.Target(jnp.full((2, 3), 0.5), jnp.zeros(2, jnp.int32), L2Ball(8.0))
+    attack.require_valid(wide)
+    jax.jit(attack.require_valid)(wide._replace(threat=LinfBall(8.0)))
+
+
+def test_a_target_is_traced_but_for_its_bounds():
+    target = attack.Target(jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32), L2Ball(1.0), (-np.inf, 2.0))
+    assert len(jax.tree.leaves(target)) == 3
+    doubled = jax.jit(lambda t: jax.tree.map(lambda leaf: 2 * leaf, t))(target)
+    assert isinstance(doubled, attack.Target)
+    assert doubled.bounds == (-np.inf, 2.0)
+    assert float(doubled.threat.radius) == 2.0

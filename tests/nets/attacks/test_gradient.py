@@ -25,9 +25,7 @@ def _five_restarts(params, x, y, loss):
         gradient.pgd,
         jax.random.key(0),
         functools.partial(small_networks.logits, params),
-        x,
-        y,
-        LinfBall(ORACLE_RADIUS),
+        attack.Target(x, y, LinfBall(ORACLE_RADIUS)),
         steps=40,
         restarts=5,
     )
@@ -35,8 +33,8 @@ def _five_restarts(params, x, y, loss):
         return jax.tree.map(lambda leaf: leaf[None], run(loss=loss))
 
     def towards(shift):
-        target = (y + shift) % small_networks.CLASSES
-        return run(loss=functools.partial(losses.targeted_margin, target=target))
+        other = (y + shift) % small_networks.CLASSES
+        return run(loss=functools.partial(losses.targeted_margin, target_class=other))
 
     return jax.lax.map(towards, jnp.arange(1, small_networks.CLASSES, dtype=y.dtype))
 
@@ -72,9 +70,8 @@ def test_v6_no_attack_beats_the_exact_worst_case_and_the_union_meets_it(radius):
 @functools.partial(jax.jit, static_argnames=("steps", "restarts", "start", "loss"))
 def _pgd(keys, params, x, y, threat, steps=8, restarts=2, start=ball.random_start, **settings):
     fn = functools.partial(small_networks.logits, params)
-    return gradient.pgd(
-        keys, fn, x, y, threat, steps=steps, restarts=restarts, start=start, **settings
-    )
+    target = attack.Target(x, y, threat)
+    return gradient.pgd(keys, fn, target, steps=steps, restarts=restarts, start=start, **settings)
 
 
 @pytest.mark.parametrize("p", BALLS)
@@ -158,8 +155,8 @@ def test_logits_that_are_not_finite_count_as_success_and_spoil_nothing():
     y = jnp.ones_like(y)
     x = x.at[:, 1].set(jnp.linspace(0.3, 0.7, 16, dtype=x.dtype))
     found = jax.jit(
-        lambda x: gradient.pgd(jax.random.key(0), broken, x, y, LinfBall(0.1), steps=5, step=1.0)
-    )(x)
+        lambda target: gradient.pgd(jax.random.key(0), broken, target, steps=5, step=1.0)
+    )(attack.Target(x, y, LinfBall(0.1)))
     start = np.asarray(x[:, 1])
     assert np.all(found.success[start > 0.55])
     assert not np.any(np.asarray(found.success)[start < 0.44])
@@ -174,11 +171,11 @@ def test_fgsm_is_one_steepest_step():
     fn = functools.partial(small_networks.logits, params)
     slope = jax.grad(lambda x: jnp.sum(losses.cross_entropy(fn(x), y)))(x)
     wrong = np.asarray(losses.misclassified(fn(x), y))
-    found = gradient.fgsm(jax.random.key(0), fn, x, y, LinfBall(0.1))
+    found = gradient.fgsm(jax.random.key(0), fn, attack.Target(x, y, LinfBall(0.1)))
     wanted = np.clip(np.asarray(x) + np.float32(0.1) * np.sign(slope), 0, 1)
     np.testing.assert_array_equal(found.x_adv, np.where(wrong[:, None], x, wanted))
     np.testing.assert_array_equal(found.success, wrong | losses.misclassified(fn(wanted), y))
-    other = gradient.fgsm(jax.random.key(0), fn, x, y, LpBall(0.3, 3))
+    other = gradient.fgsm(jax.random.key(0), fn, attack.Target(x, y, LpBall(0.3, 3)))
     size = np.asarray(ball.norm(LpBall(0.3, 3), other.x_adv - x))
     assert np.all(size <= 0.3 + 1e-6)
     assert np.median(size[~wrong]) > 0.29
@@ -202,9 +199,9 @@ def test_bad_input_is_refused_by_name(change, message):
     good = {
         "key": jax.random.key(0),
         "logits_fn": lambda x: x[:, :4],
-        "x": jnp.full((3, 5), 0.5),
-        "y": jnp.zeros(3, jnp.int32),
-        "threat": LinfBall(0.1),
     }
+    target = attack.Target(jnp.full((3, 5), 0.5), jnp.zeros(3, jnp.int32), LinfBall(0.1))
+    fields = {name: change[name] for name in change if name in attack.Target._fields}
+    others = {name: change[name] for name in change if name not in fields}
     with pytest.raises(InvalidInput, match=message):
-        gradient.pgd(**(good | change))
+        gradient.pgd(**(good | others), target=target._replace(**fields))

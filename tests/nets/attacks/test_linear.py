@@ -9,6 +9,7 @@ import pytest
 import scipy.optimize
 
 from nets.attacks import ball, gradient, linear, losses
+from nets.attacks.attack import Target
 from sims.simulate import attack as sims_attack
 from support import quick
 from theory.domain import InvalidInput
@@ -92,19 +93,17 @@ def test_without_bounds_it_is_the_step_of_sims_bit_for_bit():
 def _all_attacks(scores, x, y, threat, bounds, kind, share=0.05):
     """The exact attack, and PGD towards every other class, its results stacked."""
     fn = functools.partial(linear.logits, scores)
-    classes = scores.weights.shape[0]
+    classes, target = scores.weights.shape[0], Target(x, y, threat, bounds)
 
     def towards(shift):
-        loss = functools.partial(losses.targeted_margin, target=(y + shift) % classes)
+        loss = functools.partial(losses.targeted_margin, target_class=(y + shift) % classes)
         key = jax.random.key(1)
         step = jnp.asarray(2.0, x.dtype)
-        return gradient.pgd(
-            key, fn, x, y, threat, bounds, steps=60, step=step, loss=loss, share=share
-        )
+        return gradient.pgd(key, fn, target, steps=60, step=step, loss=loss, share=share)
 
     found = jax.lax.map(towards, jnp.arange(1, classes, dtype=y.dtype))
-    exact = linear.exact(scores, x, y, threat, bounds)
-    return exact, found, gradient.fgsm(jax.random.key(0), fn, x, y, threat, bounds)
+    exact = linear.exact(scores, target)
+    return exact, found, gradient.fgsm(jax.random.key(0), fn, target)
 
 
 def _assert_inside(threat, x_adv, x, bounds):
@@ -171,7 +170,7 @@ def test_the_exact_attack_takes_the_worst_class():
     scores, x, y = _problem(CLASSES)
     threat, rng = _radius(2), np.random.default_rng(7)
     project = quick.jit(ball.project, static_argnums=3)
-    exact = quick.jit(linear.exact)(scores, x, y, threat)
+    exact = quick.jit(linear.exact)(scores, Target(x, y, threat))
     clean = np.asarray(losses.misclassified(linear.logits(scores, x), y))
     for _ in range(40):
         g = jnp.asarray(rng.normal(size=x.shape))
@@ -183,8 +182,8 @@ def test_the_exact_attack_takes_the_worst_class():
 def test_bad_input_is_refused():
     scores, x, y = _problem(2)
     with pytest.raises(InvalidInput, match=r"weights.shape = \(2, 20\): must be \(K, 10\)"):
-        linear.exact(scores, x[:, :10], y, L2Ball(0.1))
+        linear.exact(scores, Target(x[:, :10], y, L2Ball(0.1)))
     with pytest.raises(InvalidInput, match="y = 2: labels must lie between 0 and 1"):
-        linear.exact(scores, x, y + 1, L2Ball(0.1))
+        linear.exact(scores, Target(x, y + 1, L2Ball(0.1)))
     with pytest.raises(InvalidInput, match=r"p = 1.5"):
-        linear.exact(scores, x, y, LpBall(0.1, 1.5))
+        linear.exact(scores, Target(x, y, LpBall(0.1, 1.5)))

@@ -52,7 +52,7 @@ CASES = {
 def test_values_and_slopes(name, dtype):
     loss, oracle = CASES[name]
     if name.startswith("targeted"):
-        loss = functools.partial(loss, target=jnp.asarray(TARGETS, jnp.int32))
+        loss = functools.partial(loss, target_class=jnp.asarray(TARGETS, jnp.int32))
     z, y = jnp.asarray(LOGITS, dtype), jnp.asarray(LABELS, jnp.int32)
     rows = np.asarray(z, np.float64)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nets.attacks import losses, masking
+from nets.attacks.attack import Target
 from support import quick, small_networks
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, L2Ball, LinfBall
@@ -96,7 +97,7 @@ def _measure(threat, number):
         # Fresh functions, or JAX would remember what the stochastic one did the last time.
         return jax.lax.switch(number, [lambda x, fn=fn: fn(x) for fn in EVERYONE], x)
 
-    return masking.measure(jax.random.key(0), chosen, x, y, threat)
+    return masking.measure(jax.random.key(0), chosen, Target(x, y, threat))
 
 
 def _report(name, threat):
@@ -129,9 +130,8 @@ def test_nan_raises_a_check():
 def test_the_search_stays_inside_and_finds_what_a_linear_network_has():
     fn = _honest(hidden=0)
     x, y = small_networks.points(POINTS, 1)
-    found = jax.jit(lambda k: masking.random_search(k, fn, x, y, LinfBall(RADIUS), queries=300))(
-        jax.random.key(0)
-    )
+    target = Target(x, y, LinfBall(RADIUS))
+    found = jax.jit(lambda k: masking.random_search(k, fn, target, queries=300))(jax.random.key(0))
     wrong = np.asarray(losses.misclassified(fn(x), y))
     assert np.all(np.abs(np.asarray(found.x_adv - x)) <= RADIUS + 1e-6)
     assert np.all((found.x_adv >= 0) & (found.x_adv <= 1))
@@ -144,4 +144,4 @@ def test_the_search_stays_inside_and_finds_what_a_linear_network_has():
 def test_bad_input_is_refused():
     x, y = small_networks.points(4, 1)
     with pytest.raises(InvalidInput, match="perhaps 8/255 is meant"):
-        masking.measure(jax.random.key(0), _honest(), x, y, LinfBall(8.0))
+        masking.measure(jax.random.key(0), _honest(), Target(x, y, LinfBall(8.0)))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nets.attacks.attack import Target
 from nets.attacks.ball import norm
 from nets.attacks.losses import margin, misclassified
 from nets.attacks.square import _window, square
@@ -68,7 +69,7 @@ def test_windows_lie_anywhere_and_nowhere_else():
 
 @pytest.mark.parametrize("ball", [LinfBall(0.02), L2Ball(0.15), L1Ball(0.8)], ids=["inf", "2", "1"])
 def test_points_lie_in_ball_and_box_flags_hold_and_samples_are_on_their_own(ball):
-    attack = jax.jit(lambda keys, x, y: square(keys, network, x, y, ball, queries=60))
+    attack = jax.jit(lambda keys, x, y: square(keys, network, Target(x, y, ball), queries=60))
     keys = jax.random.split(jax.random.key(1), 10)
     got = attack(keys, X, Y)
     assert (norm(ball, got.x_adv - X) <= ball.radius * (1 + 1e-12)).all()
@@ -87,9 +88,9 @@ def test_more_queries_go_further_and_no_gradient_is_used():
     def steps(x):
         return jnp.round(8 * network(x)) / 8
 
+    target = Target(X, Y, LinfBall(0.03))
     few, many = (
-        jax.jit(lambda n=n: square(jax.random.key(2), steps, X, Y, LinfBall(0.03), queries=n))()
-        for n in (2, 150)
+        jax.jit(lambda n=n: square(jax.random.key(2), steps, target, queries=n))() for n in (2, 150)
     )
     assert (few.success <= many.success).all()
     assert few.success.sum() < many.success.sum()
@@ -108,4 +109,4 @@ def test_more_queries_go_further_and_no_gradient_is_used():
 def test_bad_input_is_refused(settings, message):
     x, threat = settings.pop("x", X), settings.pop("threat", LinfBall(0.1))
     with pytest.raises(InvalidInput, match=message):
-        square(jax.random.key(0), network, x, Y, threat, **settings)
+        square(jax.random.key(0), network, Target(x, Y, threat), **settings)

@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 
 from nets.attacks import linear
 from nets.attacks.apgd import apgd
+from nets.attacks.attack import Target
 from nets.attacks.losses import misclassified
 from nets.evaluation.ensemble import ensemble, method, standard
 from theory.domain import InvalidInput
@@ -37,7 +38,7 @@ SETTINGS = {"steps": 6, "queries": 12, "block": 4}
 
 @pytest.fixture(scope="module")
 def found():
-    return ensemble(jax.random.key(0), MODEL, X, Y, LinfBall(RADII), **SETTINGS)
+    return ensemble(jax.random.key(0), MODEL, Target(X, Y, LinfBall(RADII)), **SETTINGS)
 
 
 def test_it_says_who_fell_to_what_and_which_attacks_ran(found):
@@ -57,7 +58,7 @@ def test_order_blocks_and_company_make_no_difference(found):
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(11))
     order = RNG.permutation(11)[:7]
     ball = LinfBall(RADII[order])
-    other = ensemble(keys[order], MODEL, X[order], Y[order], ball, **SETTINGS)
+    other = ensemble(keys[order], MODEL, Target(X[order], Y[order], ball), **SETTINGS)
     assert (other.fell_to == found.fell_to[order]).all()
     assert (other.x_adv == found.x_adv[order]).all()
 
@@ -67,7 +68,7 @@ def test_the_first_attack_is_apgd_on_every_sample(found):
     def alone(x, y, radii):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(11))
         folded = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(k, SALT), 0))(keys)
-        return apgd(folded, MODEL, x, y, LinfBall(radii), steps=6)
+        return apgd(folded, MODEL, Target(x, y, LinfBall(radii)), steps=6)
 
     got = alone(jnp.asarray(X), jnp.asarray(Y), jnp.asarray(RADII))
     assert (np.asarray(got.success) == ~found.correct[1]).all()
@@ -85,10 +86,10 @@ def test_on_a_linear_problem_with_bounds_nothing_is_missed():
     model = Partial(linear.logits, scores)
     x = jnp.asarray(rng.uniform(size=(40, 12)))
     y = jnp.argmax(model(x), 1).astype(jnp.int32)
-    ball = L1Ball(0.5)
-    worst = linear.exact(scores, x, y, ball)
+    target = Target(x, y, L1Ball(0.5))
+    worst = linear.exact(scores, target)
     attacks = ("apgd-ce", "pgd-margin")
-    got = ensemble(jax.random.key(0), model, x, y, ball, attacks=attacks, steps=100, block=40)
+    got = ensemble(jax.random.key(0), model, target, attacks=attacks, steps=100, block=40)
     assert (got.correct[-1] == ~np.asarray(worst.success)).all()
     assert 5 < got.correct[-1].sum() < 35
     assert (got.fell_to == 2).any()
@@ -112,7 +113,7 @@ def test_bad_input_is_refused_before_anything_runs(settings, message):
     model, x = settings.pop("model", MODEL), settings.pop("x", X)
     threat = settings.pop("threat", LinfBall(0.1))
     with pytest.raises(InvalidInput, match=message):
-        ensemble(jax.random.key(0), model, x, Y % 2, threat, **settings)
+        ensemble(jax.random.key(0), model, Target(x, Y % 2, threat), **settings)
 
 
 def test_l1_has_its_own_number_of_turns():
@@ -147,8 +148,7 @@ def test_a_linear_network_falls_to_each_attack_alone_where_the_closed_form_says(
     assert np.abs(margins).min() > 1e-6
     assert 0.3 < np.mean(margins <= 0) < 0.8
     model = Partial(linear.logits, linear.two_classes(rule))
+    target = Target(x, y, threat)
     for name in names:
-        found = ensemble(
-            jax.random.key(1), model, x, y, threat, attacks=(name,), queries=2000, block=60
-        )
+        found = ensemble(jax.random.key(1), model, target, attacks=(name,), queries=2000, block=60)
         np.testing.assert_array_equal(~found.correct[-1], margins <= 0, err_msg=name)

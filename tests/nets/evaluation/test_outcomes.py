@@ -121,14 +121,15 @@ def test_a_later_attack_sees_only_what_stands():
         value = x.reshape(x.shape[0], -1)[:, :1] - 0.5
         return jnp.concatenate([value, -value], -1)
 
-    def breaks_even(keys, logits_fn, x, y, threat, bounds, turn):
+    def breaks_even(keys, logits_fn, target, turn):
+        x, y, *_ = target
         seen.append("even")
         even = (jnp.arange(x.shape[0]) % 2 == 0).reshape(-1, 1, 1, 1)
         return AttackResult(jnp.where(even, 1 - x, x), even.ravel(), y)
 
-    def breaks_all(keys, logits_fn, x, y, threat, bounds, turn):
+    def breaks_all(keys, logits_fn, target, turn):
         seen.append("all")
-        return AttackResult(1 - x, y == y, y)
+        return AttackResult(1 - target.x, target.y == target.y, target.y)
 
     images = np.full((8, 1, 1, 1), 200, np.uint8)
     methods = {
@@ -150,7 +151,8 @@ def test_turns_see_what_stands_and_their_own_number():
         value = x.reshape(x.shape[0], -1)[:, :1]
         return jnp.concatenate([0.5 - value, value - 0.5], -1)
 
-    def one_pixel(keys, logits_fn, x, y, threat, bounds, turn):
+    def one_pixel(keys, logits_fn, target, turn):
+        x, y, *_ = target
         hit = jnp.isclose(x, turn.astype(x.dtype) / 255, atol=1e-4)
         # The success that is claimed for all others does not count.
         return AttackResult(jnp.where(hit, 1.0, x), y == y, y)
@@ -173,10 +175,12 @@ def test_turns_see_what_stands_and_their_own_number():
 
 
 def test_an_attack_that_leaves_the_ball_is_stopped():
-    def far(keys, logits_fn, x, y, threat, bounds, turn):
+    def far(keys, logits_fn, target, turn):
+        x, y, *_ = target
         return AttackResult(jnp.clip(x + 0.11, 0.0, 1.0), y == y, y)
 
-    def outside(keys, logits_fn, x, y, threat, bounds, turn):
+    def outside(keys, logits_fn, target, turn):
+        x, y, *_ = target
         return AttackResult(x - 0.05, y == y, y)
 
     images = np.zeros((4, *SHAPE), np.uint8)
