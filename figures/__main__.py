@@ -48,9 +48,7 @@ def make(
     from figures import gallery
     from figures.kit import registry, style
     from sims.stats import interval
-    from sims.sweep import file as sweep_file
-    from sims.sweep.plan import make_plan
-    from sims.sweep.run import sweep
+    from sims.sweep import run as sweep_run
     from sims.sweep.verdict import summarise
     from theory.claims.registry import find
 
@@ -65,30 +63,26 @@ def make(
             if (out / f"{claim}.nc").exists():
                 (out / f"{claim}.nc").replace(out / f"{claim}.nc.old")
 
-    def resumed(claim: str) -> None:
-        sweep_file.resume(out / f"{claim}.nc", make_plan(find(claim), trials=trials, seed=seed))
+    def prepare(claim: str) -> sweep_run.PreparedSweep:
+        path = out / f"{claim}.nc"
+        return sweep_run.prepare_sweep(
+            find(claim), trials=trials, seed=seed, level=share, path=path
+        )
 
     datasets: dict[str, xr.Dataset] = {}
     status = 0
     with progress_bar() as add, side_by_side() as each:
         # Every file and every closed form is looked at before the first draw.
-        list(each(resumed, claims))
+        prepared = list(each(prepare, claims))
 
-        def counted(claim: str) -> xr.Dataset:
-            return sweep(
-                find(claim),
-                trials=trials,
-                seed=seed,
-                level=share,
-                path=out / f"{claim}.nc",
-                progress=add(claim),
-            )
+        def count(sweep: sweep_run.PreparedSweep) -> xr.Dataset:
+            return sweep_run.run(sweep, progress=add(sweep.plan.claim.name))
 
-        found = zip(claims, each(counted, claims), strict=True)
+        counted = zip(claims, each(count, prepared), strict=True)
         for picture in chosen:
             # Drawn while later claims are counted; claims come in the order of the pictures.
             while not datasets.keys() >= set(picture.claims):
-                claim, datasets[claim] = next(found)
+                claim, datasets[claim] = next(counted)
                 summary = summarise(datasets[claim])
                 print(f"{claim}: {summary.text}", flush=True)
                 status |= 0 if summary.agrees else CONTRADICTED

@@ -94,36 +94,33 @@ def _check(
     out: pathlib.Path,
 ) -> int:
     from sims.stats import interval
-    from sims.sweep import file as sweep_file
     from sims.sweep import hosts
-    from sims.sweep.plan import Shard, make_plan, parse_grid
-    from sims.sweep.run import sweep
+    from sims.sweep import run as sweep_run
+    from sims.sweep.plan import Shard, parse_grid
     from theory.claims.registry import find, registered
 
     claims = [find(name) for name in (names or registered())]
     axes = dict(parse_grid(text) for text in grid)
     share = Shard.parse(shard)
-    plans = [make_plan(c, axes, trials=trials, until=until, seed=seed, shard=share) for c in claims]
     interval.require_level(level)
-    paths = {claim.name: out / _file_name(claim.name, share) for claim in claims}
-    if hosts.first():
-        files.require_writable(out)
-        for plan in plans:
-            sweep_file.resume(paths[plan.claim.name], plan)
+    # All of them before the first draw, so that bad input is never found after hours.
+    prepared = [
+        sweep_run.prepare_sweep(
+            claim,
+            axes,
+            trials=trials,
+            until=until,
+            seed=seed,
+            shard=share,
+            level=level / len(claims),
+            path=out / _file_name(claim.name, share),
+        )
+        for claim in claims
+    ]
     status = 0
     with progress_bar() as add:
-        for claim in claims:
-            dataset = sweep(
-                claim,
-                axes,
-                trials=trials,
-                until=until,
-                seed=seed,
-                shard=share,
-                level=level / len(claims),
-                path=paths[claim.name],
-                progress=add(claim.name),
-            )
+        for each in prepared:
+            dataset = sweep_run.run(each, progress=add(each.plan.claim.name))
             status |= _report(dataset, aloud=hosts.first())
     return status
 

@@ -216,11 +216,6 @@ def _imports(statement: ast.AST, package: str) -> Iterator[tuple[str, str]]:
             yield from _imports(inner, package)
 
 
-def code_revision() -> str:
-    """Returns a digest of all code."""
-    return code_digest("sims.sweep.run", "theory.claims.kinds")
-
-
 def versions() -> str:
     """Returns the versions of the numerical libraries, for the record."""
     names = ("jax", "jaxlib", "numpy", "scipy")

@@ -21,8 +21,8 @@ from sims.projection import cells
 from sims.projection.cells import Cells
 from sims.simulate import attack
 from sims.stats import interval
+from sims.sweep import claim_code, plan
 from sims.sweep import file as sweep_file
-from sims.sweep import plan
 from sims.sweep.file import EXPLORATORY
 from theory.claims import evaluate
 from theory.claims.claim import Claim, Problem
@@ -31,6 +31,7 @@ from theory.domain import InvalidInput
 from theory.problem import GaussianMixture, Law, StableMixture
 
 KINDS, LABELS = ("natural", "robust"), ("negative", "positive")
+COUNTING = ("sims.projection.explore", "theory.claims.evaluate")
 IDENTITY = ("standing", "claim", "seed", "trials", "level", "code", "jax")
 
 
@@ -181,7 +182,9 @@ def _empty(wanted: plan.SweepPlan, level: float) -> xr.Dataset:
     """Returns the dataset of an exploration without its counts."""
     axes = wanted.claim.axes
     coordinates = {a.name: (a.name, wanted.grid[a.name], {"long_name": a.meaning}) for a in axes}
-    identity = {name: value for name, value in wanted.identity().items() if name in IDENTITY}
+    # The counts are those of the projection, not of the simulator that a sweep's identity names.
+    own = wanted.identity() | {"code": claim_code.digest(wanted.claim, COUNTING)}
+    identity = {name: value for name, value in own.items() if name in IDENTITY}
     return xr.Dataset(
         coords={**coordinates, "kind": list(KINDS), "label": list(LABELS)},
         attrs={"standing": EXPLORATORY, **identity, "trials": wanted.trials, "level": level}

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sims.provenance import code_revision
 from sims.simulate.two_classes import BLOCK
+from sims.sweep import claim_code
 from theory.claims.claim import Claim
 from theory.domain import InvalidInput
 
@@ -85,7 +85,7 @@ class SweepPlan(NamedTuple):
             "until_width": self.until if self.until is not None else 0.0,
             "chunk": self.chunk,
             "shard": str(self.shard),
-            "code": code_revision(),
+            "code": claim_code.digest(self.claim),
             "jax": jax.__version__,
         }
 

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -50,7 +51,7 @@ def sweep(
             its class risks are at most this wide, in (0, 1).
         seed: in [0, 2^32).
         shard: count only this share of the points.
-        chunk: points of each class between two saves, a multiple of `estimate.BLOCK`.
+        chunk: points of each class between two saves, a multiple of `two_classes.BLOCK`.
         level: chance that any interval of the sweep misses its risk.
         path: result file to write after each chunk, and to resume from if it exists.
         progress: called after each chunk with the share done, in [0, 1].
@@ -66,23 +67,96 @@ def sweep(
         InvalidInput: for bad arguments, hosts that differ in them, or a file that is unreadable or
             of another sweep: before any computation, leaving the file as it is.
     """
+    prepared = prepare_sweep(
+        claim,
+        grid,
+        trials=trials,
+        until=until,
+        seed=seed,
+        shard=shard,
+        chunk=chunk,
+        level=level,
+        path=path,
+    )
+    return run(prepared, progress=progress, devices=devices)
+
+
+class PreparedSweep(NamedTuple):
+    """A sweep that nothing but an interruption keeps from being run.
+
+    Args:
+        plan: what is counted.
+        dataset: the totals to go on from, and the closed form.
+        level: chance that any interval of the sweep misses its risk.
+        path: the result file, or None.
+    """
+
+    plan: SweepPlan
+    dataset: xr.Dataset
+    level: float
+    path: pathlib.Path | None
+
+
+def prepare_sweep(
+    claim: Claim,
+    grid: Mapping[str, Sequence[float]] | None = None,
+    *,
+    trials: int = 100_000,
+    until: float | None = None,
+    seed: int = 0,
+    shard: Shard | None = None,
+    chunk: int = CHUNK,
+    level: float = 1e-3,
+    path: pathlib.Path | None = None,
+) -> PreparedSweep:
+    """Returns what `run` counts, once all that can be refused has been looked at.
+
+    Who has many sweeps prepares all of them before the first is run.
+
+    Args:
+        claim, grid, trials, until, seed, shard, chunk, level, path: as for `sweep`.
+
+    Raises:
+        InvalidInput: for bad arguments, a folder that cannot be written to, or a file that is
+            unreadable or of another sweep, which is left as it is.
+    """
     plan = make_plan(claim, grid, trials=trials, until=until, seed=seed, chunk=chunk, shard=shard)
     interval.require_level(level)
-    if not hosts.first():
-        path = None
-    if path is not None:
-        files.require_writable(path.parent)
-    dataset = sweep_file.empty(plan) if path is None else sweep_file.resume(path, plan)
-    _agree(plan, dataset, level, devices or jax.devices())
+    if path is None or not hosts.first():
+        return PreparedSweep(plan, sweep_file.empty(plan), level, None)
+    files.require_writable(path.parent)
+    return PreparedSweep(plan, sweep_file.resume(path, plan), level, path)
+
+
+def run(
+    prepared: PreparedSweep,
+    *,
+    progress: Progress | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> xr.Dataset:
+    """Returns the counts of a prepared sweep with their verdicts: see `sweep`.
+
+    Args:
+        prepared: by `prepare_sweep`; it is not changed.
+        progress: called after each chunk with the share done, in [0, 1].
+        devices: where to count, in turn; all devices of all hosts if None.
+
+    Raises:
+        InvalidInput: if hosts differ in what they prepared.
+    """
+    plan, dataset, level, path = prepared
+    dataset, devices = dataset.copy(deep=True), devices or jax.devices()
+    _agree(plan, dataset, level, devices)
     work = _work(plan)
     judged = None
     while (pending := _pending(plan, dataset, level)).size:
-        _count_chunk(plan, work, dataset, pending, devices or jax.devices())
-        judged = _judge(dataset, claim, level, path)
+        _count_chunk(plan, work, dataset, pending, devices)
+        # Saved with its verdict after each chunk, so that a killed run loses the chunk in hand.
+        judged = _judge(dataset, plan.claim, level, path)
         if progress is not None:
             progress(_share_done(plan, dataset, level))
     # A file that was complete may have been judged at another level.
-    return _judge(dataset, claim, level, path) if judged is None else judged
+    return _judge(dataset, plan.claim, level, path) if judged is None else judged
 
 
 def _agree(

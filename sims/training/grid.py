@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sims.provenance import code_revision, versions
+from sims.provenance import code_digest, versions
 from sims.training import data as training_data
 from sims.training.setup import Settings, require_batch, require_settings
 from theory.domain import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, InvalidInput, require_inside
 
 ORDERS = {"l1": 1.0, "l2": 2.0, "linf": float("inf")}
+# The module whose code, and all that it imports, makes the numbers of a result file.
+TRAINING = "sims.training.run"
 RATES = (0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0002, 0.0001)
 
 
@@ -182,7 +184,7 @@ def identity(grid: Grid) -> dict[str, Any]:
         "batch": settings.batch,
         "epochs": grid.epochs,
         "patience": settings.patience,
-        "code": code_revision(),
+        "code": code_digest(TRAINING),
         "jax": jax.__version__,
     }
 

@@ -8,13 +8,14 @@ import jax.monitoring
 import numpy as np
 import pytest
 
+from sims.__main__ import check
 from sims.simulate.two_classes import BLOCK
 from sims.sweep import file as sweep_file
 from sims.sweep import run as sweep_run
 from sims.sweep.plan import Shard, make_plan, parse_grid
-from sims.sweep.run import sweep
+from sims.sweep.run import prepare_sweep, run, sweep
 from support.small import CLAIM
-from theory.claims import claim
+from theory.claims import evaluate
 from theory.claims.registry import registered
 from theory.domain import InvalidInput
 
@@ -130,7 +131,7 @@ def test_a_file_of_another_sweep_is_refused_and_kept(tmp_path, change):
 def test_a_file_of_other_code_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.nc"
     sweep(CLAIM, trials=10, path=path)
-    monkeypatch.setattr("sims.provenance.code_revision", lambda: "0" * 16)
+    monkeypatch.setattr("sims.sweep.claim_code.digest", lambda claim: "0" * 16)
     with pytest.raises(InvalidInput, match="code = "):
         sweep(CLAIM, trials=10, path=path)
 
@@ -242,7 +243,7 @@ def test_a_sweep_of_any_kind_compiles_what_is_said_and_what_is_counted_once(name
     """Squared risks are in test_tally."""
     jax.clear_caches()
     # Another test may have asked for the same points in this process.
-    claim._evaluate_cached.cache_clear()
+    evaluate._evaluate_cached.cache_clear()
     compiled = []
 
     def listen(event, _, **details):
@@ -256,3 +257,31 @@ def test_a_sweep_of_any_kind_compiles_what_is_said_and_what_is_counted_once(name
         jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled.count("jit(count)") == compiled.count("jit(_block_of_rows)") == 1
     assert set(compiled) - {"jit(count)", "jit(_block_of_rows)"} <= GLUE
+
+
+def test_a_prepared_sweep_is_what_it_was_after_it_has_been_run(tmp_path, whole):
+    prepared = prepare_sweep(CLAIM, trials=TRIALS, seed=5, chunk=2 * BLOCK, path=tmp_path / "a.nc")
+    first, second = run(prepared), run(prepared)
+    assert not prepared.dataset["trials"].any()
+    assert _same(first, whole)
+    assert _same(second, whole)
+
+
+def test_nothing_is_drawn_or_written_by_the_preparation(tmp_path, monkeypatch):
+    monkeypatch.setattr("sims.sweep.devices.count_all", None)
+    prepare_sweep(CLAIM, trials=TRIALS, path=tmp_path / "a.nc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_looks_at_each_file_once(tmp_path, monkeypatch):
+    looked = []
+    resume = sweep_file.resume
+
+    def counting(path, plan):
+        looked.append(path.name)
+        return resume(path, plan)
+
+    monkeypatch.setattr(sweep_file, "resume", counting)
+    names = ("gaussian-robust-risk-l2", "gaussian-robust-risk-l1")
+    assert check(names, trials=10, grid=("radius=0.5", "scale_ratio=1"), out=tmp_path) == 0
+    assert looked == [f"{name}.nc" for name in names]
