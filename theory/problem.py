@@ -361,7 +361,6 @@ class LinfBall(NamedTuple):
 
 def _check_ball(threat: "LpBall") -> None:
     _check_radius(threat)
-    # p is static, never a tracer: it is checked inside `jit` too.
     require_inside("p", threat.p, NORM_ORDER, "the order of the norm")
 
 

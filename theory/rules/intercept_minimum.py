@@ -21,8 +21,8 @@ from theory import stable
 from theory.numerics.elementary import log
 from theory.numerics.elementwise import batched
 from theory.numerics.root import bracketed_search, implicit_root
-from theory.stable import kernel, line
-from theory.stable.kernel import PreparedLaw
+from theory.stable import line, prepared
+from theory.stable.prepared import PreparedLaw
 
 # Nodes outwards and inwards of each class: a third of an e-fold apart, where alpha is not small.
 _OUTER, _INNER = 48, 16
@@ -241,7 +241,7 @@ def _search(
         a.reshape((1,) * (rank - a.ndim) + a.shape)
         for a in (margin, negative, positive, ratio, label)
     )
-    law = kernel.law(leading(alpha), "density", "slope", "survival")
+    law = prepared.law(leading(alpha), "density", "slope", "survival")
     classes = tuple(map(leading, (margin, negative, positive)))
     nodes = scan_nodes(margin, negative, positive, alpha)
     log_odds = leading(log(ratio * positive / negative))

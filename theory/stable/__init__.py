@@ -13,6 +13,9 @@ Accuracy is measured against mpmath at 72 alphas and 0 <= x <= 1e12, in float32 
 x <= 1e8. The derivative of the density in x, and `score`, are as accurate as the rest from
 alpha = 0.2 on and lose digits below, down to 3e-10 at alpha = 0.1; other derivatives have errors
 below 1e-13 of the larger of value and derivative in float64.
+
+For many evaluations at one alpha inside a program of its own, `prepared` sets the law up once and
+`line` evaluates it on the whole real line.
 """
 
 import jax
@@ -21,14 +24,31 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from theory.numerics.elementwise import Function, elementwise, partial
-from theory.stable import kernel, line
+from theory.stable import line, prepared
 from theory.stable.layout import PANEL_EDGES
 from theory.stable.quantile import upper_quantile
 
+__all__ = [
+    "cdf",
+    "centered_cdf",
+    "isf",
+    "line",
+    "logpdf",
+    "logsf",
+    "pdf",
+    "ppf",
+    "prepared",
+    "score",
+    "sf",
+]
+
+# Each function's derivative in x is another one of the family, where there is one: it is more
+# accurate than what differentiating the tables would give, and any order follows from it.
+
 
 def _of_index(value: line.Evaluation, tables: str) -> Function:
-    """Return a function of (x, alpha) from one of a law with these tables and x."""
-    return lambda x, alpha: value(kernel.law(alpha, *tables.split()), x)
+    """Returns a function of (x, alpha) from one of a law with these tables and x."""
+    return lambda x, alpha: value(prepared.law(alpha, *tables.split()), x)
 
 
 _slope = elementwise(_of_index(line.descent, "slope"))
@@ -43,11 +63,14 @@ _logsf = elementwise(_of_index(line.log_survival, "survival"))
 
 
 def _quantile(p: Array, alpha: Array) -> Array:
-    law = kernel.law(alpha, "density", "survival", "central")
+    # Symmetry: the solver works on the half-line, p <= 1/2. 1 - p is exact where p > 1/2.
+    law = prepared.law(alpha, "density", "survival", "central")
     distance = upper_quantile(law, jnp.where(p > 0.5, 1 - p, p))
     return jnp.where(p > 0.5, -distance, distance)
 
 
+# The inverse function's derivatives, -1 / pdf and sf_alpha / pdf at the quantile, by the logarithm
+# of the density: where that underflows, the quotient is still right.
 def _quantile_slope(p: Array, alpha: Array) -> Array:
     return -jnp.exp(-_logpdf(_isf(p, alpha), alpha))
 
@@ -61,12 +84,13 @@ _isf = elementwise(_quantile, _quantile_slope, _quantile_alpha_slope)
 
 
 def _evaluate(f: Function, x: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return f in the working precision, with ranks aligned and bad alpha turned into nan."""
+    """Returns f in the working precision, with ranks aligned and bad alpha turned into nan."""
     dtype = jnp.result_type(float, x, alpha)
     working = jnp.float64 if dtype == jnp.float64 else jnp.float32
     x, alpha = jnp.asarray(x).astype(working), jnp.asarray(alpha).astype(working)
     valid = (alpha >= PANEL_EDGES[0]) & (alpha <= PANEL_EDGES[-1])
     alpha *= jnp.where(valid, 1, jnp.nan)  # not a choice: derivatives in alpha are nan too
+    # A 0-d argument stays one, for `elementwise` sets the law up once for a 0-d alpha.
     if x.ndim and alpha.ndim:
         rank = max(x.ndim, alpha.ndim)
         x, alpha = (a.reshape((1,) * (rank - a.ndim) + a.shape) for a in (x, alpha))
@@ -75,30 +99,32 @@ def _evaluate(f: Function, x: ArrayLike, alpha: ArrayLike) -> Array:
 
 @jax.jit
 def pdf(x: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return the density.
+    """Returns the density, (...).
 
     Args:
-        x: Any real numbers; at +-inf the density is 0.
-        alpha: Stability index in [0.1, 2], 0-d or broadcasting against x; otherwise nan.
+        x: any real numbers, (...); at +-inf the density is 0.
+        alpha: stability index in [0.1, 2], () or broadcasting against x; otherwise nan.
 
-    Relative error below 2e-15 in float64 and 1e-6 in float32, in the tails too. A density below
-    the smallest normal number is 0; see `logpdf`.
+    Returns:
+        Numbers in [0, inf), broadcast (...), with a relative error below 2e-15 in float64 and 1e-6
+        in float32, in the tails too. A density below the smallest normal number is 0: see `logpdf`.
+
+    References:
+        new; the representation by tables rests on zolotarev1986stable, section 2.4.
 
     Example: pi (1 + x^2) is the inverse of the Cauchy density.
 
         >>> print(f"{pdf(3.0, 1.0) * 10 * jnp.pi:.4f}")
         1.0000
-
-    Source: new; the representation by tables rests on Zolotarev (1986), section 2.4.
     """
     return _evaluate(_pdf, x, alpha)
 
 
 @jax.jit
 def logpdf(x: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return the logarithm of the density, finite at every finite x where alpha < 2.
+    """Returns the logarithm of the density, (...), finite at every finite x where alpha < 2.
 
-    Args and nan as for `pdf`; -inf at x = +-inf, and at alpha = 2 where x^2/4 overflows.
+    Args as for `pdf`, and nan too; -inf at x = +-inf, and at alpha = 2 where x^2/4 overflows.
 
     Example: at the centre of N(0, 2), log(1/(2 sqrt(pi))).
 
@@ -110,9 +136,9 @@ def logpdf(x: ArrayLike, alpha: ArrayLike) -> Array:
 
 @jax.jit
 def score(x: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return -d/dx logpdf(x, alpha), odd in x and tending to (1 + alpha)/x.
+    """Returns -d/dx logpdf(x, alpha), (...), odd in x and tending to (1 + alpha)/x.
 
-    Args and nan as for `pdf`; 0 at x = +-inf.
+    Args as for `pdf`, and nan too; 0 at x = +-inf.
 
     Example: for the Cauchy law 2x/(1 + x^2).
 
@@ -124,9 +150,9 @@ def score(x: ArrayLike, alpha: ArrayLike) -> Array:
 
 @jax.jit
 def cdf(x: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return P(X <= x) = sf(-x), relatively accurate in the lower tail.
+    """Returns P(X <= x) = sf(-x), (...), relatively accurate in the lower tail.
 
-    Args and nan as for `sf`. For cdf - 1/2 near x = 0 see `centered_cdf`.
+    Args as for `sf`, and nan too. For cdf - 1/2 near x = 0 see `centered_cdf`.
 
     Example: the lower quartile of the Cauchy law is -1.
 
@@ -138,30 +164,31 @@ def cdf(x: ArrayLike, alpha: ArrayLike) -> Array:
 
 @jax.jit
 def sf(x: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return P(X > x), relatively accurate in the upper tail.
+    """Returns P(X > x), (...), relatively accurate in the upper tail.
 
     Args:
-        x: Any real numbers; 1 at -inf, 0 at inf.
-        alpha: Stability index in [0.1, 2], 0-d or broadcasting against x; otherwise nan.
+        x, alpha: as for `pdf`; 1 at x = -inf, 0 at inf.
 
-    Relative error below 2e-15 in float64 and 1e-6 in float32. A probability below the smallest
-    normal number is 0; see `logsf`.
+    Returns:
+        Probabilities, broadcast (...), with the relative error of `pdf`. One below the smallest
+        normal number is 0: see `logsf`.
+
+    References:
+        new; the representation by tables rests on zolotarev1986stable, section 2.2.
 
     Example: the upper quartile of the Cauchy law is 1.
 
         >>> print(f"{sf(1.0, 1.0):.4f}")
         0.2500
-
-    Source: new; the representation by tables rests on Zolotarev (1986), section 2.2.
     """
     return _evaluate(_sf, x, alpha)
 
 
 @jax.jit
 def logsf(x: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return log P(X > x), finite at every finite x where alpha < 2.
+    """Returns log P(X > x), (...), finite at every finite x where alpha < 2.
 
-    Args and nan as for `sf`; -inf at inf, and at alpha = 2 where x^2/4 overflows.
+    Args as for `sf`, and nan too; -inf at inf, and at alpha = 2 where x^2/4 overflows.
 
     Example: half of the law lies above 0.
 
@@ -173,7 +200,7 @@ def logsf(x: ArrayLike, alpha: ArrayLike) -> Array:
 
 @jax.jit
 def centered_cdf(x: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return cdf(x) - 1/2 = P(0 < X <= x), odd in x and relatively accurate down to x = 0.
+    """Returns cdf(x) - 1/2 = P(0 < X <= x), (...), odd in x and accurate relative to its size.
 
     Args, nan and relative error as for `sf`; +-1/2 at x = +-inf.
 
@@ -187,31 +214,34 @@ def centered_cdf(x: ArrayLike, alpha: ArrayLike) -> Array:
 
 @jax.jit
 def isf(p: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return the x with sf(x, alpha) = p, accurate for small p and near p = 1/2.
+    """Returns the x, (...), with sf(x, alpha) = p, accurate for small p and near p = 1/2.
 
     Args:
-        p: Probability in [0, 1], otherwise nan; 0 gives inf, 1 gives -inf, 1/2 gives 0.
-        alpha: Stability index in [0.1, 2], 0-d or broadcasting against p; otherwise nan.
+        p: probability in [0, 1], (...), otherwise nan; 0 gives inf, 1 gives -inf, 1/2 gives 0. One
+            below the smallest normal number counts as 0.
+        alpha: stability index in [0.1, 2], () or broadcasting against p; otherwise nan.
 
-    p below the smallest normal number counts as 0. Where x exceeds the largest number, as it does
-    for small p at small alpha, the result is inf. Probabilities near 1 should enter `ppf` or, as
-    1 - p, this function with the sign changed.
+    Returns:
+        Any real numbers, broadcast (...); inf where x exceeds the largest number, as it does for
+        small p at small alpha. Probabilities near 1 should enter `ppf` or, as 1 - p, this function
+        with the sign changed.
+
+    References:
+        new: Newton's method on the log-odds of the tail.
 
     Example: the upper quartile of the Cauchy law is 1.
 
         >>> print(f"{isf(0.25, 1.0):.4f}")
         1.0000
-
-    Source: Newton's method on the log-odds of the tail; new.
     """
     return _evaluate(_isf, p, alpha)
 
 
 @jax.jit
 def ppf(p: ArrayLike, alpha: ArrayLike) -> Array:
-    """Return the x with cdf(x, alpha) = p, which is -isf(p, alpha).
+    """Returns the x, (...), with cdf(x, alpha) = p, which is -isf(p, alpha).
 
-    Args and nan as for `isf`; 0 gives -inf, 1 gives inf.
+    Args as for `isf`, and nan too; 0 gives -inf, 1 gives inf.
 
     Example: the lower quartile of the Cauchy law is -1.
 

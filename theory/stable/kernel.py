@@ -1,8 +1,35 @@
-"""Evaluation of the symmetric stable law on x >= 0 from its tables (see `stable_tables`).
+"""Evaluation of the symmetric stable law on x >= 0 from its tables (see `theory.stable.tables`).
 
 The tables are contracted with alpha once, into the coefficients of one polynomial for each zone in
 x; a value then costs one logarithm, one power x^-alpha and these polynomials. The contraction is a
 matrix product for one alpha as for many, so a vmap over alpha stays a matrix product.
+
+With a = alpha, y = a log2 x and u = x^-a = 2^-y, the half-line falls into four zones, and in each
+the table of a function is a polynomial P(t) on [-1, 1]; y1, y2, y3 are the borders FIRST, SPLIT and
+LAST, and x1, u3 the values of x and u at y1 and y3:
+
+    near    y < y1          t = 2 (x / x1)^2 - 1
+    middle  y1 <= y < y2    t = 2 (y - y1) / (y2 - y1) - 1
+            y2 <= y < y3    t = 2 (y - y2) / (y3 - y2) - 1
+    tail    y >= y3         t = 2 u / u3 - 1
+
+Near zero the law is a series in x^2, in the tail one in u; between, only y varies at the same pace
+for every alpha. What the polynomials multiply holds the limiting form at either end, so that they
+stay of order one and relative accuracy survives wherever the function itself is tiny. With f0 and
+c0 the density and minus its second derivative at zero, and L the table's lift (`table_lift`),
+
+                near            middle                           tail
+    density     f0 P            g a u P / (L x + a u / f0)       (2 - a) a u P / (L x)
+    -density'   c0 x P          g a u P / (L x^2 + a u/(c0 x))   (2 - a) a u P / (L x^2)
+    survival    1/2 - f0 x P    g u P / (1 + u)                  (2 - a) u P
+    central     f0 x P          P / (2 L + 1 / (f0 x))           P / L
+
+For a < 1.5, g = 1. From a = 1.5 on (GAUSSIAN_FROM) the tables outside the near zone hold what is
+left after the value at a = 2, the Gaussian N(0, 2), divided by 2 - a: then g = 2 - a, the Gaussian
+part is added, and f0 and c0 in the denominators are 1. At a -> 2 a Gaussian core meets a power
+tail whose height is proportional to 2 - a: no polynomial follows both, but each alone is smooth.
+The central part needs that only in its tail, where it is 1/2 less the survival function: there its
+table is 1/2 - (2 - a) u P, and the Gaussian part is subtracted.
 """
 
 import itertools
@@ -16,15 +43,12 @@ from jax import Array, lax
 
 from theory.numerics.elementary import (
     LN2,
-    exp2_sum,
     gaussian_decay,
     horner,
     inverse_power,
     log,
-    shorten,
 )
 from theory.stable.layout import (
-    ALPHA_TERMS,
     CENTRAL_LIFT,
     DENSITY_LIFT,
     FIRST,
@@ -32,44 +56,16 @@ from theory.stable.layout import (
     GAUSSIAN_PIVOT,
     GAUSSIAN_START,
     LAST,
-    PANEL_CENTRES,
-    PANEL_EDGES,
-    PANEL_SCALES,
-    SCALES_BITS,
-    SHORT_BITS,
     SLOPE_LIFT,
     SPLIT,
+    Line,
     load_table,
     table_lift,
     zone_terms,
 )
+from theory.stable.prepared import PreparedLaw
 
 Ratio = Callable[[Array], Array]
-Line = tuple[float, float]
-
-
-class Border(NamedTuple):
-    """A value of alpha log2(x) as an integer and a fraction, together beyond alpha's dtype."""
-
-    whole: Array
-    fraction: Array
-
-
-class PreparedLaw(NamedTuple):
-    """What depends on alpha alone; polynomials are indexed [term], with alpha's shape behind."""
-
-    alpha: Array
-    tables: dict[str, Array]
-    mode: Array  # density at zero
-    curvature: Array  # -second derivative of the density at zero
-    first_x: Array  # where the middle zone begins
-    first: Border  # the same as alpha log2(x), and where that zone is cut in two
-    split: Border
-    last: Array  # alpha log2(x) where it ends
-    middle_factor: Array  # prefactors of the tables, 1 or 2 - alpha
-    tail_factor: Array
-    density_floor: Array  # of the scaling in the middle zone
-    slope_floor: Array
 
 
 class Position(NamedTuple):
@@ -87,141 +83,23 @@ class Position(NamedTuple):
     tail_t: Array
 
 
-class Coordinate(NamedTuple):
-    """Panel of alpha, 1 there and 0 elsewhere on the first axis, and s in [-1, 1] within it.
-
-    s is a short number and a rest, together beyond alpha's dtype; nan for alpha = nan.
-    """
-
-    inside: Array
-    short: Array
-    rest: Array
-
-
-def split_quotient(alpha: Array, centre: Array, scale: Array, bits: int) -> tuple[Array, Array]:
-    """Return s = scale (alpha - centre)/(alpha + centre) as short + rest, beyond alpha's dtype.
-
-    `scale` is short. The short part of the quotient is exact times that of alpha + centre, so
-    that the remainder of the division is found without rounding.
-    """
-    short, short_centre = shorten(alpha, bits), shorten(centre, bits)
-    whole = alpha + centre
-    quotient = shorten((alpha - centre) / whole, bits)
-    remainder = (alpha - centre) - quotient * (short + short_centre)
-    remainder -= quotient * ((alpha - short) + (centre - short_centre))
-    product = quotient * scale
-    head = shorten(product, bits)
-    return head, (product - head) + remainder / whole * scale
-
-
-def coordinate(alpha: Array) -> Coordinate:
-    """Return where alpha lies."""
-    dtype = str(alpha.dtype)
-    index = sum(((alpha >= edge).astype(jnp.int32) for edge in PANEL_EDGES[1:-1]), jnp.int32(0))
-    column = (-1, *(1,) * alpha.ndim)
-    inside = index[None] == jnp.arange(len(PANEL_CENTRES), dtype=jnp.int32).reshape(column)
-    centres, scales = (np.asarray(c, dtype).reshape(column) for c in (PANEL_CENTRES, PANEL_SCALES))
-    centre, scale = (jnp.sum(jnp.where(inside, c, 0), axis=0) for c in (centres, scales))
-    parts = split_quotient(alpha, centre, scale, SHORT_BITS[dtype])
-    return Coordinate(inside.astype(dtype), *parts)
-
-
-def alpha_weights(at: Coordinate) -> Array:
-    """Return the powers of s, nonzero in alpha's panel only: (panels * terms, *alpha.shape)."""
-    s = at.short + at.rest
-    terms, powers, factor = ALPHA_TERMS[str(s.dtype)], jnp.ones_like(s)[None], s
-    while len(powers) < terms:
-        powers = jnp.concatenate([powers, powers * factor[None]])
-        factor *= factor
-    weights = jnp.where(at.inside[:, None] > 0, powers[:terms][None], 0)
-    return weights.reshape(len(PANEL_CENTRES) * terms, *s.shape)
-
-
-def contract(name: str, weights: Array) -> Array:
-    """Return the polynomial coefficients in x of one table at every alpha."""
-    table = load_table(name, str(weights.dtype))
-    matrix = jnp.asarray(table.reshape(-1, table.shape[-1]).T)
-    return jnp.tensordot(matrix, weights, axes=1, precision=lax.Precision.HIGHEST)
-
-
-def scales(at: Coordinate) -> Array:
-    """Return the density and minus its second derivative at zero.
-
-    Their logarithms are large at small alpha, so that their rounding would be seen. In this
-    Horner scheme products and sums of short numbers are exact, and what they leave out is small.
-    """
-    dtype = str(at.short.dtype)
-
-    def chosen(name: str) -> Array:
-        table = jnp.asarray(load_table(name, dtype))
-        return jnp.tensordot(table, at.inside, axes=(0, 0), precision=lax.Precision.HIGHEST)
-
-    high, low = chosen("log2_scales"), chosen("log2_scales_rest")
-    head, tail = (jnp.stack([part, part]) for part in (at.short, at.rest))
-    whole, short, rest = head + tail, high[-1], low[-1]
-    for k in range(len(high) - 2, -1, -1):
-        exact = short * head + high[k]
-        rest = short * tail + rest * whole + low[k]
-        short = shorten(exact, SCALES_BITS[dtype])
-        rest += exact - short
-    return exp2_sum(short, rest)
-
-
-def first_border(alpha: Array) -> Array:
-    """Return x = 2^(k + c/alpha) where the middle zone begins, 1/alpha beyond alpha's dtype."""
-    bits = SHORT_BITS[str(alpha.dtype)]
-    short, inverse = shorten(alpha, bits), shorten(1 / alpha, bits - 2)
-    remainder = ((1 - inverse * short) - inverse * (alpha - short)) / alpha
-    return exp2_sum(FIRST[0] + FIRST[1] * inverse, FIRST[1] * remainder)
-
-
-def law(alpha: Array, *names: str) -> PreparedLaw:
-    """Return the law at alpha (any shape, float32 or float64), with the named tables.
-
-    nan gives nan throughout.
-    """
-    at = coordinate(alpha)
-    weights = alpha_weights(at)
-    gaussian = alpha >= GAUSSIAN_FROM
-    mode, curvature = scales(at)
-    return PreparedLaw(
-        alpha=alpha,
-        tables={name: contract(name, weights) for name in names},
-        mode=mode,
-        curvature=curvature,
-        first_x=first_border(alpha),
-        first=border(alpha, FIRST),
-        split=border(alpha, SPLIT),
-        last=LAST[0] * alpha + LAST[1],
-        middle_factor=jnp.where(gaussian, 2 - alpha, 1),
-        tail_factor=2 - alpha,
-        density_floor=alpha * jnp.where(gaussian, 1, 1 / mode),
-        slope_floor=alpha * jnp.where(gaussian, 1, 1 / curvature),
-    )
-
-
-def border(alpha: Array, line: Line) -> Border:
-    """Return the border that lies at k alpha + c."""
-    short = shorten(alpha, SHORT_BITS[str(alpha.dtype)])
-    exact = line[0] * short + line[1]
-    whole = shorten(exact, 0)
-    return Border(whole, (exact - whole) + line[0] * (alpha - short))
-
-
 def span(alpha: Array, start: Line, end: Line) -> Array:
-    """Return alpha log2(x) from one border to another."""
+    """Returns alpha log2(x) from one border to another."""
     return (end[0] - start[0]) * alpha + (end[1] - start[1])
 
 
 def locate(law: PreparedLaw, x: Array) -> Position:
-    """Return where x >= 0 lies. Replacing by borders keeps unused branches finite, in gradients."""
+    """Returns where x >= 0, (...), lies; outside of a zone its position is that of a border."""
     near = x < law.first_x
+    # Replacing by borders keeps unused branches finite: a `where` passes their derivatives on,
+    # times zero, which is nan where they are infinite.
     x_near = jnp.where(near, x, law.first_x)
     x_far = jnp.where(near, law.first_x, x)
     whole, fraction, power = inverse_power(x_far, law.alpha)
     log2_power = whole + fraction
     tail = log2_power >= law.last
     high = log2_power >= law.split.whole + law.split.fraction
+    # Whole and fractional parts are subtracted apart: their sum has lost the fraction's last bits.
     start = (jnp.where(high, *parts) for parts in zip(law.split, law.first, strict=True))
     scale = jnp.where(high, 2 / span(law.alpha, SPLIT, LAST), 2 / span(law.alpha, FIRST, SPLIT))
     distance = (whole - next(start)) + (fraction - next(start))
@@ -233,19 +111,19 @@ def locate(law: PreparedLaw, x: Array) -> Position:
 
 
 def zones(law: PreparedLaw, name: str) -> list[Array]:
-    """Return the coefficients of a table's near, two middle and tail polynomials."""
+    """Returns the coefficients of a table's near, two middle and tail polynomials."""
     stops = np.cumsum((0, *zone_terms(name, str(law.alpha.dtype))))
     return [law.tables[name][i:j] for i, j in itertools.pairwise(stops)]
 
 
 def middle_polynomial(low: Array, high: Array, at: Position) -> Array:
-    """Return a table's value in the middle zone; one chain is faster than a choice of two."""
-    chosen = [jnp.where(at.high, high[k], low[k]) for k in range(len(low))]
-    return horner(chosen, at.middle_t)
+    """Returns a table's value in the middle zone; one chain is faster than a choice of two."""
+    coefficients = [jnp.where(at.high, high[k], low[k]) for k in range(len(low))]
+    return horner(coefficients, at.middle_t)
 
 
 def tabulated(name: str, law: PreparedLaw, at: Position) -> tuple[Array, Array]:
-    """Return a table's value in the near zone, and its value times prefactor beyond."""
+    """Returns a table's value in the near zone, and its value times prefactor beyond."""
     near, low, high, tail = zones(law, name)
     middle_value = law.middle_factor * middle_polynomial(low, high, at)
     tail_value = law.tail_factor * horner(tail, at.tail_t)
@@ -253,14 +131,14 @@ def tabulated(name: str, law: PreparedLaw, at: Position) -> tuple[Array, Array]:
 
 
 def gaussian_ratio(x: Array) -> Array:
-    """Return exp(x^2/4) erfc(x/2)/2 for x >= GAUSSIAN_START."""
+    """Returns exp(x^2/4) erfc(x/2)/2 for x >= GAUSSIAN_START."""
     inverse = 1 / (x + GAUSSIAN_PIVOT)
     t = 1 - 2 * (GAUSSIAN_START + GAUSSIAN_PIVOT) * inverse
     return horner(jnp.asarray(load_table("gaussian", str(x.dtype))), t) * inverse
 
 
 def gaussian_part(law: PreparedLaw, x: Array, ratio: Ratio) -> Array:
-    """Return exp(-x^2/4) ratio(x) where alpha >= 1.5, else zero."""
+    """Returns exp(-x^2/4) ratio(x) where alpha >= 1.5, else zero."""
     gaussian = law.alpha >= GAUSSIAN_FROM
 
     def value(x: Array) -> Array:
@@ -269,34 +147,38 @@ def gaussian_part(law: PreparedLaw, x: Array, ratio: Ratio) -> Array:
     def nothing(x: Array) -> Array:
         return jnp.zeros(jnp.broadcast_shapes(x.shape, gaussian.shape), x.dtype)
 
-    return lax.cond(jnp.any(gaussian), value, nothing, x)
+    # Saves an exponential where no alpha needs it. Under a vmap over x alone it stays a branch.
+    part: Array = lax.cond(jnp.any(gaussian), value, nothing, x)
+    return part
 
 
 def density_ratio(x: Array) -> Array:
-    """Return the density at alpha = 2 over exp(-x^2/4)."""
+    """Returns the density at alpha = 2 over exp(-x^2/4)."""
     return jnp.full_like(x, 0.5 / math.sqrt(math.pi))
 
 
 def slope_ratio(x: Array) -> Array:
-    """Return minus the derivative of the density at alpha = 2 over exp(-x^2/4)."""
+    """Returns minus the derivative of the density at alpha = 2 over exp(-x^2/4)."""
     return x / 2 * density_ratio(x)
 
 
 def density(law: PreparedLaw, x: Array, times_x: bool = False) -> Array:
-    """Return the density at x >= 0, or x times it, which underflows no sooner than survival."""
+    """Returns the density at x >= 0, or x times it, which underflows no sooner than survival."""
     at = locate(law, x)
     near, outer = tabulated("density", law, at)
+    # The factor x goes in before the division by x, where nothing has underflowed yet.
     factor = at.x_far if times_x else 1
     outer *= law.alpha * at.power * factor
     floor = jnp.where(at.tail, 0, law.density_floor * at.power)
     outer /= at.x_far * table_lift(DENSITY_LIFT, law.alpha, at.power) + floor
     outer += gaussian_part(law, at.x_far, density_ratio) * factor
     value = jnp.where(at.near, law.mode * near * (at.x_near if times_x else 1), outer)
+    # Here and below: the limit at infinity, times what makes it nan for alpha = nan.
     return jnp.where(jnp.isinf(x), 0 * law.alpha, value)
 
 
 def descent(law: PreparedLaw, x: Array) -> Array:
-    """Return minus the derivative of the density at x >= 0."""
+    """Returns minus the derivative of the density at x >= 0."""
     at = locate(law, x)
     near, outer = tabulated("slope", law, at)
     floor = jnp.where(at.tail, 0, law.slope_floor * at.power / at.x_far)
@@ -308,7 +190,11 @@ def descent(law: PreparedLaw, x: Array) -> Array:
 
 
 def score(law: PreparedLaw, x: Array) -> Array:
-    """Return minus the derivative of the log density at x >= 0."""
+    """Returns minus the derivative of the log density at x >= 0.
+
+    The quotient of `descent` and `density`, both without their common factor alpha x^-alpha / x
+    beyond the near zone: so it is right where both underflow.
+    """
     at = locate(law, x)
     near, outer = tabulated("density", law, at)
     near_slope, outer_slope = tabulated("slope", law, at)
@@ -326,7 +212,8 @@ def score(law: PreparedLaw, x: Array) -> Array:
 
 
 def survival(law: PreparedLaw, x: Array) -> Array:
-    """Return P(X > x) at x >= 0."""
+    """Returns P(X > x) at x >= 0."""
+    # u P / (1 + u) and not P / (1 + x^a): u underflows to the right limit where x^a overflows.
     at = locate(law, x)
     near, outer = tabulated("survival", law, at)
     outer *= at.power / (1 + jnp.where(at.tail, 0, at.power))
@@ -336,7 +223,7 @@ def survival(law: PreparedLaw, x: Array) -> Array:
 
 
 def central(law: PreparedLaw, x: Array) -> Array:
-    """Return P(0 < X <= x) at x >= 0."""
+    """Returns P(0 < X <= x) at x >= 0."""
     at = locate(law, x)
     near, *_ = zones(law, "survival")
     _, low, high, tail = zones(law, "central")
@@ -349,28 +236,31 @@ def central(law: PreparedLaw, x: Array) -> Array:
 
 
 def scaled_gaussian(law: PreparedLaw, at: Position, ratio: Ratio) -> Array:
-    """Return `gaussian_part` over x^-alpha at x = at.x_far, zero where it underflows."""
+    """Returns `gaussian_part` over x^-alpha at x = at.x_far, zero where it underflows."""
     gaussian = gaussian_part(law, at.x_far, ratio)
     return gaussian / jnp.where(gaussian > 0, at.power, 1)
 
 
 def log_outer(law: PreparedLaw, at: Position, total: Array, ratio: Ratio) -> tuple[Array, Array]:
-    """Return (argument, shift) with log(total x^-alpha) = log(argument) - shift beyond near zero.
+    """Returns (argument, shift) with log(total x^-alpha) = log(argument) - shift beyond near zero.
 
     The power stays outside the logarithm, where it cannot underflow. Only at alpha = 2 the total
     does: it stands for exp(-x^2/4) ratio(x), and its slope in alpha then exceeds all numbers.
     """
     underflow = total == 0
-    slope = law.tail_factor * jnp.finfo(total.dtype).max
+    # Zero at alpha = 2 itself; its derivative there is minus the largest number, the steepest
+    # finite fall: P(X > x) jumps from exp(-x^2/4) to a multiple of 2 - alpha.
+    slope = law.tail_factor * np.finfo(total.dtype).max
     shift = jnp.where(underflow, at.x_far * at.x_far / 4 - slope, at.log2_power * LN2)
     return jnp.where(underflow, ratio(at.x_far), total), shift
 
 
 def log_survival(law: PreparedLaw, x: Array, complement: Array) -> Array:
-    """Return log P(X > x) at x >= 0, or log P(X <= x) where `complement`."""
+    """Returns log P(X > x) at x >= 0, or log P(X <= x) where `complement`."""
     at = locate(law, x)
     near, outer = tabulated("survival", law, at)
     near = 0.5 - law.mode * at.x_near * near
+    # x^-alpha is left out of the total: its logarithm is known without taking one.
     outer /= 1 + jnp.where(at.tail, 0, at.power)
     total = outer + scaled_gaussian(law, at, gaussian_ratio)
     argument, shift = log_outer(law, at, total, gaussian_ratio)
@@ -386,7 +276,7 @@ def log_survival(law: PreparedLaw, x: Array, complement: Array) -> Array:
 
 
 def log_density(law: PreparedLaw, x: Array) -> Array:
-    """Return the logarithm of the density at x >= 0."""
+    """Returns the logarithm of the density at x >= 0."""
     at = locate(law, x)
     near, outer = tabulated("density", law, at)
 
@@ -397,6 +287,7 @@ def log_density(law: PreparedLaw, x: Array) -> Array:
     outer *= law.alpha / (table_lift(DENSITY_LIFT, law.alpha, at.power) + floor)
     total = outer + scaled_gaussian(law, at, ratio)
     argument, shift = log_outer(law, at, total, ratio)
+    # The total is of x times the density, which varies as x^-alpha does; log x comes off here.
     shift += at.log2_power * (LN2 / law.alpha)  # log x
     value = log(jnp.where(at.near, law.mode * near, argument)) - jnp.where(at.near, 0, shift)
     return jnp.where(jnp.isinf(x), -jnp.inf + 0 * law.alpha, value)
