@@ -39,33 +39,32 @@ def train(
         directory: where data sets are; the environment variable ROBUST_RISK_DATA if not given
         report: no evaluation after training; `evaluate` makes it later
     """
-    from nets import config
+    from nets.configs import recipes
     from nets.data.load import load
     from nets.experiment import seeds
-    from nets.runs import folder as run_folder
+    from sims.files import require_writable
     from theory.domain import InvalidInput
 
-    name, wanted = config.read(words)
+    name, config = recipes.read(words)
     out = out or pathlib.Path("runs") / name
-    found = load(wanted.data, directory)
-    prepared = seeds.prepare(wanted, found)
-    folders = seeds.folders(prepared, out)
-    if seeds.finished(prepared, out):
+    experiments = seeds.prepare(config, load(config.data.name, directory))
+    folders = seeds.folders(experiments, out)
+    if seeds.finished(experiments, out):
         # Only evaluations that were stopped are left to do.
-        folders = [each for each in folders if not (each / f"{DEFAULT_NAME}.nc").exists()]
+        folders = [run for run in folders if not (run / f"{DEFAULT_NAME}.nc").exists()]
         if not report or not folders:
             raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
     else:
-        run_folder.require_writable(out)
+        require_writable(out)
         with progress_bar() as add:
-            print(seeds.run(prepared, out, add(name)))
+            print(seeds.run(experiments, out, add(name)))
     for folder in folders if report else ():
         evaluate(
             folder,
-            norm=typing.cast(Norm, wanted.norm),
-            radius=wanted.radius,
-            protocol=wanted.protocol,
-            samples=wanted.samples or None,
+            norm=typing.cast(Norm, config.objective.norm),
+            radius=config.objective.radius,
+            protocol=config.evaluation.protocol,
+            samples=config.evaluation.samples or None,
             directory=directory,
         )
     return 0

@@ -19,11 +19,12 @@ from benchmarks.gpu_phases import speed as gpu_speed
 from benchmarks.gpu_phases.clock import Clock, EpochGuard, OutOfTime, Record
 from benchmarks.gpu_phases.setup import Sizes, machine, settings, with_batch
 from nets.attacks import threats
-from nets.config import Config
+from nets.configs.settings import Config
 from nets.data.load import DataSet
 from nets.evaluation.ensemble import method
 from nets.evaluation.outcomes import AttackRun
-from nets.experiment import prepare as experiment
+from nets.experiment.prepare import Experiment, description, identity, matches_recorded, prepare
+from nets.experiment.run import run_experiment
 from nets.runs import folder as run_folder
 from nets.training import checkpoint
 from nets.training import step as training_step
@@ -72,7 +73,7 @@ def start(
     record = Record([out / "baseline.json"], clock, "gpu baseline", FIELDS)
     wanted = settings(sizes, seed)
     record.found["machine"] = machine()
-    record.found["settings"] = {**wanted._asdict(), **sizes._asdict()}
+    record.found["settings"] = {**wanted.flat(), **sizes._asdict()}
     record.found["settings"]["fingerprint"] = data.fingerprint
     cpu = gpu_check.side(jax.devices("cpu")[0])
     mine = device or gpu_check.side(jax.devices()[0])
@@ -87,7 +88,9 @@ def measure(baseline: Baseline) -> int:
     steppers: dict[int, gpu_speed.Stepper] = {}
     with _phase(record, "speed") as entry:
         speeds(baseline, entry, steppers)
-    chosen = training_batch(record.found["speed"].get("table", []), baseline.config.batch)
+    chosen = training_batch(
+        record.found["speed"].get("table", []), baseline.config.optimisation.batch
+    )
     run, stepper = None, steppers.get(chosen)
     steppers.clear()
     with _phase(record, "training") as entry:
@@ -146,7 +149,7 @@ def speeds(
             baseline.record.shorten(f"speed: no time for batch {batch} ({left:.0f} s left)")
             break
         began = clock.spent()
-        prepared = experiment.prepare(with_batch(baseline.config, batch), baseline.data)
+        prepared = prepare(with_batch(baseline.config, batch), baseline.data)
         entry["forward_flop"] = gpu_speed.image_flop(prepared)
         steppers[batch] = gpu_speed.Stepper(prepared)
         row = gpu_speed.utilisation(steppers[batch], sizes.steps, sizes.rounds, peak)
@@ -194,7 +197,7 @@ def planned_epochs(wanted: int, epoch: float, left: float) -> int:
 
 
 def trained(
-    baseline: Baseline, entry: dict[str, Any], batch: int, prepared: experiment.Experiment | None
+    baseline: Baseline, entry: dict[str, Any], batch: int, prepared: Experiment | None
 ) -> run_folder.Run | None:
     """Returns the network after as many epochs as the seconds allow; None where none fits.
 
@@ -213,14 +216,14 @@ def trained(
         record.shorten(f"training: {epochs} of {sizes.epochs} epochs planned, {left:.0f} s left")
     if not epochs:
         return None
-    wanted = with_batch(baseline.config, batch)._replace(epochs=epochs)
+    wanted = with_batch(baseline.config, batch).replace(epochs=epochs)
     if prepared is None or prepared.config != wanted:
-        prepared = experiment.prepare(wanted, baseline.data)
-    folder = baseline.work / f"prn18-batch-{batch}-epochs-{epochs}-seed-{wanted.seed}"
+        prepared = prepare(wanted, baseline.data)
+    folder = baseline.work / f"prn18-batch-{batch}-epochs-{epochs}-seed-{wanted.optimisation.seed}"
     guard = EpochGuard(clock, epochs, sizes.reserve, seconds)
     run = train_or_stop(prepared, folder, guard, record, entry)
     flop = gpu_speed.step_flop(prepared) * steps
-    entry |= {"rate": wanted.rate, "flop_an_epoch": flop}
+    entry |= {"rate": wanted.optimisation.rate, "flop_an_epoch": flop}
     if guard.seconds:
         middle = float(np.median(guard.seconds))
         entry["mfu_nominal_of_epochs"] = flop / middle / gpu_speed.NOMINAL
@@ -229,7 +232,7 @@ def trained(
 
 
 def train_or_stop(
-    prepared: experiment.Experiment,
+    prepared: Experiment,
     folder: Path,
     guard: EpochGuard,
     record: Record,
@@ -248,14 +251,12 @@ def train_or_stop(
         InvalidInput: for a folder of another training.
     """
     whole = (folder / run_folder.SETTINGS).exists()
-    if whole and experiment.matches_recorded(
-        run_folder.load(folder).settings.get("training"), prepared
-    ):
+    if whole and matches_recorded(run_folder.load(folder).settings.get("training"), prepared):
         entry["finished"] = True
     else:
-        run_folder.require_writable(folder)
+        files.require_writable(folder)
         try:
-            print(f"  {experiment.run(prepared, folder, guard)}", flush=True)
+            print(f"  {run_experiment(prepared, folder, guard)}", flush=True)
             entry["finished"] = True
         except OutOfTime as error:
             entry["finished"] = False
@@ -268,10 +269,10 @@ def train_or_stop(
         return run_folder.load(folder)
     if not lines:
         return None
-    progress = checkpoint.restore(folder, experiment.identity(prepared), prepared.fresh)
-    found = experiment.description(prepared) | {"epoch": len(progress.records)}
+    progress = checkpoint.restore(folder, identity(prepared), prepared.fresh)
+    found = description(prepared) | {"epoch": len(progress.records)}
     return run_folder.Run(
-        found, prepared.module, jax.device_get(training_step.evaluated_variables(progress.state))
+        found, prepared.network, jax.device_get(training_step.evaluated_variables(progress.state))
     )
 
 
@@ -289,7 +290,7 @@ def evaluated(baseline: Baseline, entry: dict[str, Any], run: run_folder.Run | N
         baseline.record.shorten("evaluation: there is no network to evaluate")
         return
     sizes, config = baseline.sizes, baseline.config
-    threat = threats.threat_of("linf", config.radius)
+    threat = threats.threat_of("linf", config.objective.radius)
     if baseline.sizes.reserve and not baseline.sizes.options:
         entry["weights"] = judge.save_weights(run.variables, baseline.out)
     names = ("pgd", "evaluation")
@@ -300,7 +301,7 @@ def evaluated(baseline: Baseline, entry: dict[str, Any], run: run_folder.Run | N
             baseline.data,
             methods,
             threat,
-            config.seed,
+            config.optimisation.seed,
             sizes.block,
         )
         whole = judge.advance([part], sizes.judged, sizes.part, baseline.clock, 10.0)

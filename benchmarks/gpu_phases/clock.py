@@ -42,7 +42,7 @@ class Clock:
 class EpochGuard:
     """Stops a training between two epochs if the next one would not end in time.
 
-    It takes the share done, as `nets.experiment.prepare.run` tells it after each step: the first
+    It takes the share done, as `nets.experiment.run` tells it after each step: the first
     call of an epoch comes after the one before it has been measured and saved, and after
     compilation.
 

@@ -13,10 +13,10 @@ from benchmarks.gpu_phases.baseline import LEVEL, attacks, table, train_or_stop
 from benchmarks.gpu_phases.clock import Clock, EpochGuard, Record
 from benchmarks.gpu_phases.setup import Sizes, machine, settings
 from nets.attacks import threats
-from nets.config import Config
+from nets.configs.settings import Config
 from nets.data.load import DataSet
 from nets.evaluation import file as evaluation_file
-from nets.experiment import prepare as experiment
+from nets.experiment.prepare import prepare
 from nets.runs import folder as run_folder
 from sims import files
 
@@ -67,7 +67,7 @@ def stage(study: FairnessStages, name: str) -> Config:
     The forks decay as the published 110 epochs do: in their last ten and in their last five. DAFA
     learns its weights in the first epoch after the fork, where both still train alike.
     """
-    common = settings(study.sizes, study.seed)._replace(
+    common = settings(study.sizes, study.seed).replace(
         batch=min(BATCH, len(study.data.train.labels) // 4),
         objective="trades",
         batch_norm="eval",
@@ -79,14 +79,14 @@ def stage(study: FairnessStages, name: str) -> Config:
     if name == WARM_UP:
         return common
     forks = study.sizes.forks
-    fork = common._replace(
+    fork = common.replace(
         start=str(study.work / WARM_UP),
         epochs=forks,
         schedule="piecewise",
         milestones=tuple(epoch for epoch in (forks - 10, forks - 5) if epoch > 0),
     )
     if name == "dafa":
-        return fork._replace(fairness="dafa", fairness_options={"warm_up": 1})
+        return fork.replace(fairness="dafa", fairness_options={"warm_up": 1})
     return fork
 
 
@@ -125,10 +125,10 @@ def trained(study: FairnessStages) -> bool:
             record.shorten(f"{name}: {clock.left():.0f} s are too few to begin or go on")
             return False
         with record.phase(name) as entry:
-            prepared = experiment.prepare(stage(study, name), study.data)
+            prepared = prepare(stage(study, name), study.data)
             seconds = list(known.get("epoch_seconds", []))
             expected = max(seconds[-3:], default=0.0)
-            guard = EpochGuard(clock, prepared.config.epochs, SPARE, expected)
+            guard = EpochGuard(clock, prepared.config.optimisation.epochs, SPARE, expected)
             run = train_or_stop(prepared, folder, guard, record, entry)
             record.found["stages"][name] = entry | {"epoch_seconds": seconds + guard.seconds}
         if run is None or not entry["finished"]:
@@ -140,7 +140,7 @@ def evaluated(study: FairnessStages, entry: dict[str, Any]) -> bool:
     """Evaluates both forks on the same images, compares them, and returns whether all is done."""
     sizes, clock = study.sizes, study.clock
     config = stage(study, WARM_UP)
-    threat = threats.threat_of("linf", config.radius)
+    threat = threats.threat_of("linf", config.objective.radius)
     _, methods = attacks(sizes, threat)
     loaded = [run_folder.load(study.work / name) for name in FORKS]
     parts = [

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nets import config
-from nets.config import Config
+from nets.configs import recipes
+from nets.configs.settings import Config
 from nets.data.load import DataSet, Images, fingerprint, load
 from nets.data.sources import CIFAR_10
 
@@ -107,14 +107,15 @@ SMALL = Sizes(
 
 def settings(sizes: Sizes, seed: int) -> Config:
     """Returns the settings of the baseline."""
-    _, found = config.read([CONFIG])
-    options = {**found.options, **sizes.options}
-    return found._replace(options=options, precision=sizes.precision, seed=seed)
+    _, found = recipes.read([CONFIG])
+    options = {**found.network.options, **sizes.options}
+    return found.replace(options=options, precision=sizes.precision, seed=seed)
 
 
 def with_batch(wanted: Config, batch: int) -> Config:
     """Returns the settings with another batch; the rate grows as its root."""
-    return wanted._replace(batch=batch, rate=wanted.rate * math.sqrt(batch / wanted.batch))
+    rate = wanted.optimisation.rate * math.sqrt(batch / wanted.optimisation.batch)
+    return wanted.replace(batch=batch, rate=rate)
 
 
 def data_of(sizes: Sizes, directory: Path | None, small: bool) -> DataSet:

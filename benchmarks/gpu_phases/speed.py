@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nets.config import Config
-from nets.experiment import prepare as experiment
-from nets.training import step as training_step
+from nets.configs.settings import Config
+from nets.experiment.prepare import Experiment
+from nets.training import epoch as training_epoch
 
 NOMINAL = 790e12  # bf16 products of random 8192 x 8192 matrices on an H200, a second
 EXTRA_UNITS = {"pgd": 3, "trades": 7}
@@ -50,18 +50,18 @@ def _of_equation(equation: Any) -> int:
     return sum(_flop(part) for part in inner if hasattr(part, "eqns"))
 
 
-def image_flop(prepared: experiment.Experiment) -> int:
+def image_flop(prepared: Experiment) -> int:
     """Returns the operations of a forward pass of one image."""
     shape = prepared.data.train.images.shape[1:]
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    return forward_flop(prepared.module.apply, prepared.fresh.chosen, image)
+    return forward_flop(prepared.network.apply, prepared.fresh.chosen, image)
 
 
-def step_flop(prepared: experiment.Experiment) -> int:
+def step_flop(prepared: Experiment) -> int:
     """Returns the operations of a training step."""
-    inner = prepared.plan.task.inner
-    units = 2 * inner.steps + EXTRA_UNITS[prepared.config.objective]
-    return units * image_flop(prepared) * prepared.config.batch
+    inner = prepared.training.spec.inner
+    units = 2 * inner.steps + EXTRA_UNITS[prepared.config.objective.name]
+    return units * image_flop(prepared) * prepared.config.optimisation.batch
 
 
 def matmul_rate(size: int, calls: int = 10, rounds: int = 5) -> float:
@@ -84,8 +84,8 @@ class Stepper:
         compilation: seconds of the first call.
     """
 
-    def __init__(self, prepared: experiment.Experiment) -> None:
-        training, config = prepared.plan.parts.training, prepared.config
+    def __init__(self, prepared: Experiment) -> None:
+        training, config = prepared.training.images.train, prepared.config
         # A copy, so that the training can still begin from the first state.
         self.prepared, self.state = prepared, jax.tree.map(jnp.copy, prepared.fresh.state)
         self.data = jnp.asarray(training.images), jnp.asarray(training.labels)
@@ -98,15 +98,17 @@ class Stepper:
         epoch = 0
         while True:
             epoch += 1
-            yield from training_step.batches(config.seed, epoch, count, config.batch)
+            yield from training_epoch.batches(
+                config.optimisation.seed, epoch, count, config.optimisation.batch
+            )
 
     def run(self, steps: int) -> float:
         """Returns the seconds of so many steps."""
         began = time.perf_counter()
-        seed = self.prepared.config.seed
+        seed = self.prepared.config.optimisation.seed
         for number in range(steps):
             moment = map(np.uint32, (1, number, seed))
-            self.state, _ = self.prepared.plan.step(
+            self.state, _ = self.prepared.training.step(
                 self.state, *self.data, next(self.batches), *moment
             )
         jax.block_until_ready(self.state)
@@ -125,11 +127,11 @@ def utilisation(stepper: Stepper, steps: int, rounds: int, peak: float) -> dict[
     times = [stepper.run(steps) / steps for _ in range(rounds)]
     seconds, flop = float(np.median(times)), step_flop(stepper.prepared)
     return {
-        "batch": stepper.prepared.config.batch,
+        "batch": stepper.prepared.config.optimisation.batch,
         "compilation_s": round(stepper.compilation, 3),
         "step_s": seconds,
         "step_s_least_most": [min(times), max(times)],
-        "images_a_second": stepper.prepared.config.batch / seconds,
+        "images_a_second": stepper.prepared.config.optimisation.batch / seconds,
         "step_flop": flop,
         "flop_a_second": flop / seconds,
         "mfu_measured": flop / seconds / peak,
@@ -154,7 +156,7 @@ def torch_ratio(stepper: Stepper, rounds: int, device: str) -> dict[str, Any]:
     import torch
 
     config = stepper.prepared.config
-    peer = _peer(config.batch)
+    peer = _peer(config.optimisation.batch)
     model = peer.PreActResNet18()
     weights = peer.torch_weights(jax.device_get(stepper.prepared.fresh.chosen), {})
     unlike = set(model.state_dict()) ^ set(weights)
@@ -164,14 +166,16 @@ def torch_ratio(stepper: Stepper, rounds: int, device: str) -> dict[str, Any]:
     model = model.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     images = stepper.prepared.data.train
-    pixels = torch.from_numpy(np.moveaxis(images.images[: config.batch], 3, 1).copy())
+    pixels = torch.from_numpy(np.moveaxis(images.images[: config.optimisation.batch], 3, 1).copy())
     x = (pixels.float() / 255).to(device, memory_format=torch.channels_last)
-    y = torch.from_numpy(np.asarray(images.labels[: config.batch], np.int64)).to(device)
-    inner = stepper.prepared.plan.task.inner
+    y = torch.from_numpy(np.asarray(images.labels[: config.optimisation.batch], np.int64)).to(
+        device
+    )
+    inner = stepper.prepared.training.spec.inner
 
     def once() -> float:
         began = time.perf_counter()
-        _torch_step(torch, model, optimiser, x, y, config.radius, inner.steps)
+        _torch_step(torch, model, optimiser, x, y, config.objective.radius, inner.steps)
         if device != "cpu":
             torch.cuda.synchronize()
         return time.perf_counter() - began
@@ -181,7 +185,7 @@ def torch_ratio(stepper: Stepper, rounds: int, device: str) -> dict[str, Any]:
     pairs = [(once(), stepper.run(1)) for _ in range(rounds)]
     ratios = [theirs / ours for theirs, ours in pairs]
     return {
-        "batch": config.batch,
+        "batch": config.optimisation.batch,
         "version": torch.__version__,
         "step_s": float(np.median([theirs for theirs, _ in pairs])),
         "ours_step_s": float(np.median([ours for _, ours in pairs])),

@@ -1,7 +1,8 @@
 """From settings to trained networks: one training, or several seeds of it at once.
 
-`prepare` checks every setting and builds the parts before anything is compiled; `seeds` trains
+`prepare` checks every setting before anything is compiled: `requirements` looks at the numbers and
+`build` makes network, images and step of them. `run` trains one into its folder; `seeds` trains
 several seeds, each in a folder of its own and as it would be alone.
 """
 
-__all__ = ["prepare", "seeds"]
+__all__ = ["build", "prepare", "requirements", "run", "seeds"]

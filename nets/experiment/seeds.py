@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nets.config import Config
-from nets.experiment import prepare as experiment
-from nets.experiment.prepare import Experiment
+from nets.experiment import prepare as preparation
+from nets.experiment.prepare import Experiment, identity, matches_recorded
+from nets.experiment.run import duration_text, run_experiment, write_run
 from nets.runs import folder as run_folder
 from nets.runs import lock
 from nets.training import batched_seeds, checkpoint, loop
-from nets.training.loop import TrainingProgress
+from nets.training.progress import TrainingProgress
+from sims.files import require_writable
 from theory.domain import InvalidInput
 
 if TYPE_CHECKING:
+    from nets.configs.settings import Config
     from nets.data.load import DataSet
 
 
@@ -37,26 +39,27 @@ def prepare(config: Config, data: DataSet) -> list[Experiment]:
     Raises:
         InvalidInput: as `nets.experiment.prepare.prepare`.
     """
-    first = experiment.prepare(config, data)
-    if config.seeds == 1:
+    first, count = preparation.prepare(config, data), config.optimisation.seeds
+    if count == 1:
         return [first]
-    alone = batched_seeds.seeds_take_turns(first.plan.task)
-    seeds = 1 if alone else config.seeds
-    step = first.plan.step if alone else batched_seeds.make_step(first.plan.task)
-    found = []
-    for seed in range(config.seed, config.seed + config.seeds):
-        one = experiment.prepare(config._replace(seed=seed, seeds=seeds), data)
+    spec, step, recorded = first.training.spec, first.training.step, 1
+    if not batched_seeds.seeds_take_turns(spec):
+        step, recorded = batched_seeds.make_step(spec), count
+    experiments = []
+    for seed in range(spec.seed, spec.seed + count):
+        experiment = preparation.prepare(config.replace(seed=seed, seeds=recorded), data)
         # What is compiled does not depend on the seed.
-        plan = one.plan._replace(step=step, monitor=first.plan.monitor._replace(seed=seed))
-        found.append(one._replace(plan=plan))
-    return found
+        monitor = first.training.monitor._replace(seed=seed)
+        training = experiment.training._replace(step=step, monitor=monitor)
+        experiments.append(experiment._replace(training=training))
+    return experiments
 
 
 def folders(experiments: Sequence[Experiment], out: pathlib.Path) -> list[pathlib.Path]:
     """Returns the folder of each run: `out` of a single one, and out/seed-SEED of several."""
     if len(experiments) == 1:
         return [out]
-    return [out / f"seed-{one.config.seed}" for one in experiments]
+    return [out / f"seed-{experiment.config.optimisation.seed}" for experiment in experiments]
 
 
 def finished(experiments: Sequence[Experiment], out: pathlib.Path) -> bool:
@@ -65,16 +68,16 @@ def finished(experiments: Sequence[Experiment], out: pathlib.Path) -> bool:
     Raises:
         InvalidInput: for a folder that holds another run.
     """
-    places = folders(experiments, out)
-    held = [(place / run_folder.SETTINGS).exists() for place in places]
-    for place, one, there in zip(places, experiments, held, strict=True):
-        if there and not experiment.matches_recorded(
-            run_folder.load(place).settings.get("training"), one
-        ):
-            raise InvalidInput(f"out = {place}: holds a run already; choose another folder")
-    if len(places) > 1 and (out / run_folder.SETTINGS).exists():
+    all_there = True
+    for folder, experiment in zip(folders(experiments, out), experiments, strict=True):
+        if not (folder / run_folder.SETTINGS).exists():
+            all_there = False
+        elif not matches_recorded(run_folder.load(folder).settings.get("training"), experiment):
+            raise InvalidInput(f"out = {folder}: holds a run already; choose another folder")
+    # Of several seeds nothing but folders is left in `out`: a run there is of a single one.
+    if len(experiments) > 1 and (out / run_folder.SETTINGS).exists():
         raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
-    return all(held)
+    return all_there
 
 
 def run(
@@ -82,28 +85,32 @@ def run(
     out: pathlib.Path,
     share: Callable[[float], None] = lambda share: None,
 ) -> str:
-    """Trains all seeds, leaves their runs, and says how it went; see `nets.experiment.prepare.run`.
+    """Trains all seeds, leaves their runs, and says how it went; see `run_experiment`.
 
     Args:
         experiments: from `prepare`.
         out: see `folders`.
-        share: called with the share done.
+        share: called with the share done, in [0, 1].
 
     Raises:
-        InvalidInput: as `nets.experiment.prepare.run`.
+        InvalidInput: as `nets.experiment.run.run_experiment`.
     """
     if len(experiments) == 1:
-        return experiment.run(experiments[0], out, share)
-    settings, fresh = _identity(experiments), packed([one.fresh for one in experiments])
+        return run_experiment(experiments[0], out, share)
+    fresh = packed([experiment.fresh for experiment in experiments])
+    # What the numbers of all seeds together depend on: how many they are, even in turns.
+    settings = identity(experiments[0]) | {"seeds": len(experiments)}
     with contextlib.ExitStack() as locks:
         locks.enter_context(lock.held(out))
         # Another process may have finished them since they were looked at.
         if finished(experiments, out):
             raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
         progress = checkpoint.restore(out, settings, fresh)
-        for place in folders(experiments, out):
-            run_folder.require_writable(place)
-            locks.enter_context(lock.held(place))
+        # After the checkpoint, so that one of another training is refused before anything is made;
+        # and all of them, as a process may train a single seed into one of them.
+        for folder in folders(experiments, out):
+            require_writable(folder)
+            locks.enter_context(lock.held(folder))
         return _run(experiments, out, settings, progress, share)
 
 
@@ -114,23 +121,22 @@ def _run(
     progress: TrainingProgress,
     share: Callable[[float], None],
 ) -> str:
-    began, places = time.perf_counter(), folders(experiments, out)
+    began, epochs_before = time.perf_counter(), len(progress.records)
+    run_folders = folders(experiments, out)
 
-    def save(now: Sequence[TrainingProgress]) -> None:
-        checkpoint.save(out, settings, packed(now))
-        for place, one in zip(places, now, strict=True):
-            run_folder.write_log(place, one.records)
+    def save(current: Sequence[TrainingProgress]) -> None:
+        checkpoint.save(out, settings, packed(current))
+        for folder, of_seed in zip(run_folders, current, strict=True):
+            run_folder.write_log(folder, of_seed.records)
 
-    plans = [one.plan for one in experiments]
-    found = loop.run_seeds(plans, unpacked(progress), save, share)
-    lines = [experiment.write_run(*each) for each in zip(experiments, places, found, strict=True)]
+    trainings = [experiment.training for experiment in experiments]
+    ended = loop.run_seeds(trainings, unpacked(progress), save, share)
+    lines = [
+        write_run(experiment, folder, of_seed)
+        for experiment, folder, of_seed in zip(experiments, run_folders, ended, strict=True)
+    ]
     checkpoint.remove(out)
-    return "\n".join([*lines, f"{out}: {experiment.duration_text(began, len(progress.records))}"])
-
-
-def _identity(experiments: Sequence[Experiment]) -> dict[str, Any]:
-    """Returns what the numbers of all seeds together depend on."""
-    return experiment.identity(experiments[0]) | {"seeds": len(experiments)}
+    return "\n".join([*lines, f"{out}: {duration_text(began, epochs_before)}"])
 
 
 def packed(progresses: Sequence[TrainingProgress]) -> TrainingProgress:
@@ -138,21 +144,25 @@ def packed(progresses: Sequence[TrainingProgress]) -> TrainingProgress:
 
     Its records are lists, one for each epoch, with None for a seed that had stopped before.
     """
-    epochs = range(max(len(one.records) for one in progresses))
-    records = [
-        [one.records[epoch] if epoch < len(one.records) else None for one in progresses]
+    epochs = range(max(len(progress.records) for progress in progresses))
+    records: Any = tuple(
+        [
+            progress.records[epoch] if epoch < len(progress.records) else None
+            for progress in progresses
+        ]
         for epoch in epochs
-    ]
-    states = tuple(one.state for one in progresses)
-    chosen = tuple(one.chosen for one in progresses)
-    return TrainingProgress(states, chosen, tuple(records))  # type: ignore[arg-type]
+    )
+    # Tuples where a training alone has a single state: to a checkpoint both are pytrees.
+    states: Any = tuple(progress.state for progress in progresses)
+    chosen = tuple(progress.chosen for progress in progresses)
+    return TrainingProgress(states, chosen, records)
 
 
 def unpacked(progress: TrainingProgress) -> list[TrainingProgress]:
     """Returns the progress of each seed of `packed`."""
     records: Any = progress.records
-    parts = zip(progress.state, progress.chosen, strict=True)
+    states = zip(progress.state, progress.chosen, strict=True)
     return [
-        TrainingProgress(state, chosen, tuple(each[place] for each in records if each[place]))
-        for place, (state, chosen) in enumerate(parts)
+        TrainingProgress(state, chosen, tuple(row[place] for row in records if row[place]))
+        for place, (state, chosen) in enumerate(states)
     ]

@@ -4,8 +4,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nets import config
-from nets.config import Config
+from nets.configs import recipes, toml
+from nets.configs.settings import KEYS as SETTINGS
+from nets.configs.settings import Config
 from nets.evaluation import protocols
 from sims.stats.interval import require_level
 from theory.domain import InvalidInput, require_known
@@ -16,7 +17,8 @@ WARM_UP = "warm-up"
 TABLES = ("settings", "warm_up", "methods", "evaluation")
 KEYS = ("config", "seeds", "reference", "level", *TABLES)
 NEEDED = ("config", "seeds", "reference", "methods")
-# What the study itself sets, or all its networks must share to be compared.
+# What the study itself sets, or all its networks must share to be compared: the same network
+# on the same classes, evaluated alike. Images, objective and optimisation may differ.
 FIXED = ("seed", "seeds", "start", "protocol", "samples", "data", "classes", "model", "options")
 LEVEL = 0.05
 
@@ -88,10 +90,10 @@ def read(words: Sequence[str]) -> Study:
     if path.suffix != ".toml":
         require_known("study", words[0], names())
         path = STUDIES / f"{words[0]}.toml"
-    found = config.parsed(path, "study", FORMAT)
+    content = toml.read(path, "study", FORMAT)
     for word in words[1:]:
-        _set(found, word)
-    return _study(path, found)
+        _set(content, word)
+    return _study(path, content)
 
 
 def plan(study: Study, out: pathlib.Path) -> list[Planned]:
@@ -101,99 +103,106 @@ def plan(study: Study, out: pathlib.Path) -> list[Planned]:
         study: from `read`.
         out: the folder that holds one folder METHOD-seedSEED for each.
     """
-    found = []
+    trainings = []
     for seed in study.seeds:
-        shared = study.shared._replace(seed=seed)
+        shared = study.shared.replace(seed=seed)
         first = out / f"{WARM_UP}-seed{seed}"
         if study.warm_up is not None:
-            warm = config.replaced(shared, study.warm_up, "warm_up")
-            found.append(Planned(WARM_UP, seed, first, warm))
-            shared = shared._replace(start=str(first))
+            warm_up = recipes.replaced(shared, study.warm_up, "warm_up")
+            trainings.append(Planned(WARM_UP, seed, first, warm_up))
+            # After the warm-up has its config: it begins from random weights itself.
+            shared = shared.replace(start=str(first))
         for name, settings in study.methods.items():
-            own = config.replaced(shared, settings, f"methods.{name}")
-            found.append(Planned(name, seed, out / f"{name}-seed{seed}", own))
-    return found
+            config = recipes.replaced(shared, settings, f"methods.{name}")
+            trainings.append(Planned(name, seed, out / f"{name}-seed{seed}", config))
+    return trainings
 
 
-def _set(found: dict[str, Any], word: str) -> None:
+def _set(content: dict[str, Any], word: str) -> None:
     """Puts one key=value in place; a key of configs alone is one of all trainings."""
     key, equals, text = word.partition("=")
     first, *rest = key.split(".")
     if not equals:
         raise InvalidInput(f"setting = {word!r}: must be key=value")
     if first not in KEYS:
-        require_known("key", first, (*KEYS, *config.KINDS))
+        require_known("key", first, (*KEYS, *SETTINGS))
         first, rest = "settings", [first, *rest]
-    path = [first, *rest]
-    for part in path[:-1]:
-        found = found.setdefault(part, {})
-        if not isinstance(found, dict):
-            raise InvalidInput(f"key = {key!r}: {part} is no table")
-    found[path[-1]] = config.as_value(text)
+    *tables, last = first, *rest
+    table = content
+    for name in tables:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise InvalidInput(f"key = {key!r}: {name} is no table")
+    table[last] = toml.as_value(text)
 
 
-def _study(path: pathlib.Path, found: Mapping[str, Any]) -> Study:
+def _study(path: pathlib.Path, content: Mapping[str, Any]) -> Study:
     """Returns the study once everything in it has been looked at."""
     where = f"study = {path}"
-    for key in found:
+    for key in content:
         require_known(f"{where}: key", key, KEYS)
-    if missing := [key for key in NEEDED if key not in found]:
+    if missing := [key for key in NEEDED if key not in content]:
         raise InvalidInput(f"{where}: has no {missing[0]!r}")
     for key in TABLES:
-        if not isinstance(found.get(key, {}), dict):
-            raise InvalidInput(f"{where}: {key} = {found[key]!r}: must be a table")
-    methods = found["methods"]
+        if not isinstance(content.get(key, {}), dict):
+            raise InvalidInput(f"{where}: {key} = {content[key]!r}: must be a table")
+    methods = content["methods"]
     for name, settings in methods.items():
         _require_name(where, name)
         _require_settings(f"methods.{name}", settings)
-    _require_settings("warm_up", found.get("warm_up", {}))
-    require_known(f"{where}: reference", found["reference"], methods)
-    level = found.get("level", LEVEL)
+    _require_settings("warm_up", content.get("warm_up", {}))
+    require_known(f"{where}: reference", content["reference"], methods)
+    level = content.get("level", LEVEL)
+    # By `type`: an integer in (0, 1) does not exist, and true is one to Python.
     if type(level) is not float:
         raise InvalidInput(f"{where}: level = {level!r}: must be a number in (0, 1)")
     require_level(level)
-    made = Study(
+    study = Study(
         path.stem,
-        _shared(path, found),
-        _seeds(where, found["seeds"]),
-        found["reference"],
+        _shared(path, content),
+        _seeds(where, content["seeds"]),
+        content["reference"],
         level,
-        found.get("warm_up"),
+        content.get("warm_up"),
         methods,
     )
-    plan(made, pathlib.Path())  # Every key and type.
-    return made
+    # Looks at every key and type of every table, wherever the runs will lie.
+    plan(study, pathlib.Path())
+    return study
 
 
-def _shared(path: pathlib.Path, found: Mapping[str, Any]) -> Config:
-    name = found["config"]
+def _shared(path: pathlib.Path, content: Mapping[str, Any]) -> Config:
+    """Returns the config of all trainings: that of the recipe, then the study's own tables."""
+    name = content["config"]
     if not isinstance(name, str):
         raise InvalidInput(f"study = {path}: config = {name!r}: must be a name")
     if name.endswith(".toml"):
+        # Beside the study's file, so that a folder of both can be moved.
         name = str(path.parent / name)
-    _, shared = config.read([name])
-    settings, evaluation = found.get("settings", {}), found.get("evaluation", {})
+    _, shared = recipes.read([name])
+    settings, evaluation = content.get("settings", {}), content.get("evaluation", {})
     for key in evaluation:
         require_known("evaluation: key", key, ("protocol", "samples"))
     for key in ("seed", "seeds", "start", "protocol", "samples"):
         if key in settings:
             raise InvalidInput(f"settings: {key}: is set by the study's own keys")
-    shared = config.replaced(shared, settings, "settings")
-    shared = config.replaced(shared, evaluation, "evaluation")
-    require_known("evaluation: protocol", shared.protocol, protocols.PROTOCOLS)
+    shared = recipes.replaced(shared, settings, "settings")
+    shared = recipes.replaced(shared, evaluation, "evaluation")
+    require_known("evaluation: protocol", shared.evaluation.protocol, protocols.PROTOCOLS)
     return shared
 
 
 def _require_name(where: str, name: str) -> None:
-    """A method's name is part of the name of a folder."""
-    good = name and name != WARM_UP and all(c.isalnum() or c in "-_" for c in name)
-    if not good:
+    """Raises InvalidInput unless a method's name can be part of the name of a folder."""
+    is_plain = all(c.isalnum() or c in "-_" for c in name)
+    if not (name and name != WARM_UP and is_plain):
         raise InvalidInput(
             f"{where}: methods.{name!r}: must be letters, digits, - and _, and not {WARM_UP}"
         )
 
 
 def _require_settings(where: str, settings: Any) -> None:
+    """Raises InvalidInput unless it is a table that leaves alone what the networks share."""
     if not isinstance(settings, dict):
         raise InvalidInput(f"{where} = {settings!r}: must be a table")
     for key in settings:
@@ -202,7 +211,7 @@ def _require_settings(where: str, settings: Any) -> None:
 
 
 def _seeds(where: str, seeds: Any) -> tuple[int, ...]:
-    good = isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
-    if not good or len(set(seeds)) < len(seeds) or not all(0 <= s < 2**32 for s in seeds):
+    are_integers = isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
+    if not are_integers or len(set(seeds)) < len(seeds) or not all(0 <= s < 2**32 for s in seeds):
         raise InvalidInput(f"{where}: seeds = {seeds!r}: must be different integers in [0, 2^32)")
     return tuple(seeds)

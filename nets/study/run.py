@@ -4,12 +4,14 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nets import config
+from nets.configs.settings import completed
 from nets.data.load import DataSet, load
 from nets.data.select import select_classes
 from nets.evaluation import file as evaluation_file
 from nets.evaluation.run import Progress, Request, evaluate_run, identity, require_samples
-from nets.experiment import prepare as experiment
+from nets.experiment.prepare import Experiment, prepare
+from nets.experiment.prepare import identity as training_identity
+from nets.experiment.run import run_experiment
 from nets.runs import folder as run_folder
 from nets.study import file as study_file
 from nets.study.plan import WARM_UP, Planned, Study, plan
@@ -43,12 +45,12 @@ def run(
             folder with a run, checkpoint or evaluation of other settings; later, for a file that
             cannot be written or a loss that is no longer finite.
     """
-    data = load(study.shared.data, directory)
+    data = load(study.shared.data.name, directory)
     planned = plan(study, out)
     require_plan(study, planned, data)
     files.require_writable(out)
-    for one in planned:
-        say(_finish(study, one, data, progress))
+    for training in planned:
+        say(_finish(study, training, data, progress))
     path = out / STUDY_FILE
     files.save(collect(study, planned), path)
     return path
@@ -56,23 +58,24 @@ def run(
 
 def require_plan(study: Study, planned: list[Planned], data: DataSet) -> None:
     """Raises InvalidInput, before any computation, unless every training can begin or go on."""
-    whole = select_classes(data, study.shared.classes)
-    require_samples(whole, study.shared.samples or None)
-    count, seen = len(whole.test.labels), set()
-    for one in planned:
-        found = any(
-            (one.folder / name).exists() for name in (run_folder.SETTINGS, checkpoint.FOLDER)
-        )
-        if one.method in seen and not found:
-            continue  # Seeds differ in nothing that could be wrong.
-        seen.add(one.method)
-        prepared = _prepared(one, data)
-        if (one.folder / run_folder.SETTINGS).exists():
-            _require_same(one, prepared)
-        elif found and _can_start(one):
-            checkpoint.restore(one.folder, experiment.identity(prepared), prepared.fresh)
-        if one.method != WARM_UP:
-            _require_evaluation(study, one, count)
+    of_classes = select_classes(data, study.shared.data.classes)
+    require_samples(of_classes, study.shared.evaluation.samples or None)
+    count, seen = len(of_classes.test.labels), set()
+    for training in planned:
+        has_run = (training.folder / run_folder.SETTINGS).exists()
+        has_begun = has_run or (training.folder / checkpoint.FOLDER).exists()
+        # Of the seeds of a method the first is enough: they differ in nothing that could be wrong.
+        if training.method in seen and not has_begun:
+            continue
+        seen.add(training.method)
+        experiment = _prepared(training, data)
+        if has_run:
+            _require_same(training, experiment)
+        elif has_begun and _can_start(training):
+            # What it returns is of no use here: that it raises nothing is.
+            checkpoint.restore(training.folder, training_identity(experiment), experiment.fresh)
+        if training.method != WARM_UP:
+            _require_evaluation(study, training, count)
 
 
 def collect(study: Study, planned: list[Planned]) -> Any:
@@ -85,87 +88,98 @@ def collect(study: Study, planned: list[Planned]) -> Any:
     Raises:
         InvalidInput: for a run or an evaluation that cannot be read, or of other images.
     """
-    methods = {(one.method, one.seed): one for one in planned if one.method != WARM_UP}
-    warm = {one.seed: one for one in planned if one.method == WARM_UP}
+    folders = {(training.method, training.seed): training.folder for training in planned}
     # The order of the file: methods, then seeds.
     keys = [(name, seed) for name in study.methods for seed in study.seeds]
-    settings = {key: _record(methods[key].folder) for key in keys}
+    settings = {key: _record(folders[key]) for key in keys}
     return study_file.make(
-        {key: evaluation_file.load(methods[key].folder / EVALUATION_FILE) for key in keys},
+        {key: evaluation_file.load(folders[key] / EVALUATION_FILE) for key in keys},
         settings,
         reference=study.reference,
         level=study.level,
         attributes={"name": study.name},
-        warm_up={seed: _record(one.folder) for seed, one in warm.items()},
+        warm_up={
+            seed: _record(folder) for (name, seed), folder in folders.items() if name == WARM_UP
+        },
     )
 
 
-def _finish(study: Study, one: Planned, data: DataSet, progress: Progress) -> str:
+def _finish(study: Study, training: Planned, data: DataSet, progress: Progress) -> str:
     """Trains and evaluates a run as far as that is not done, and says what was done."""
-    prepared = _prepared(one, data)
-    if (one.folder / run_folder.SETTINGS).exists():
-        _require_same(one, prepared)
-        line = f"{one.folder}: trained already"
+    experiment, folder = _prepared(training, data), training.folder
+    if (folder / run_folder.SETTINGS).exists():
+        _require_same(training, experiment)
+        line = f"{folder}: trained already"
     else:
-        run_folder.require_writable(one.folder)
-        line = experiment.run(prepared, one.folder, progress(one.folder.name))
-    if one.method == WARM_UP:
+        files.require_writable(folder)
+        line = run_experiment(experiment, folder, progress(folder.name))
+    if training.method == WARM_UP:
+        # Nothing is compared with it: it is where the methods begin.
         return line
-    path = one.folder / EVALUATION_FILE
+    path = folder / EVALUATION_FILE
     if path.exists():
         return f"{line}, evaluated already"
-    shared = study.shared
-    request = Request(
-        shared.norm, shared.radius, shared.protocol, shared.samples or None, seed=one.seed
-    )
-    evaluate_run(one.folder, path, request, progress, data=data)
+    norm, radius, protocol, samples = _evaluation(study)
+    request = Request(norm, radius, protocol, samples, seed=training.seed)
+    evaluate_run(folder, path, request, progress, data=data)
     return f"{line}, evaluated"
 
 
-def _require_evaluation(study: Study, one: Planned, count: int) -> None:
+def _evaluation(study: Study) -> tuple[str, float, str, int | None]:
+    """Returns norm, radius, protocol and samples, those of all evaluations of the study.
+
+    Those of the shared settings: a method may train at another radius and is still compared.
+    """
+    shared = study.shared
+    samples = shared.evaluation.samples or None
+    return shared.objective.norm, shared.objective.radius, shared.evaluation.protocol, samples
+
+
+def _require_evaluation(study: Study, training: Planned, count: int) -> None:
     """Raises InvalidInput if a folder holds an evaluation of other settings."""
-    norm, radius, protocol, samples = (
-        getattr(study.shared, name) for name in ("norm", "radius", "protocol", "samples")
-    )
-    wanted = identity(norm, radius, protocol, one.seed, samples, count, Request().block)
-    evaluation_file.require_free(one.folder / EVALUATION_FILE, wanted)
+    norm, radius, protocol, samples = _evaluation(study)
+    wanted = identity(norm, radius, protocol, training.seed, samples, count, Request().block)
+    evaluation_file.require_free(training.folder / EVALUATION_FILE, wanted)
 
 
-def _can_start(one: Planned) -> bool:
-    start = one.config.start
+def _can_start(training: Planned) -> bool:
+    """Returns whether the run that a training begins from, if any, is there."""
+    start = training.config.optimisation.start
     return not start or (pathlib.Path(start) / run_folder.SETTINGS).exists()
 
 
-def _prepared(one: Planned, data: DataSet) -> experiment.Experiment:
+def _prepared(training: Planned, data: DataSet) -> Experiment:
     """Returns the experiment; from random weights while the run that it begins from is missing."""
-    wanted = one.config if _can_start(one) else one.config._replace(start="")
+    config = training.config if _can_start(training) else training.config.replace(start="")
     try:
-        return experiment.prepare(wanted, data)
+        return prepare(config, data)
     except InvalidInput as error:
-        raise InvalidInput(f"{one.method}, seed {one.seed}: {error}") from error
+        raise InvalidInput(f"{training.method}, seed {training.seed}: {error}") from error
 
 
-def _require_same(one: Planned, prepared: experiment.Experiment) -> None:
+def _require_same(training: Planned, experiment: Experiment) -> None:
     """Raises InvalidInput, naming the first difference, if a folder holds another training."""
-    ours = experiment.identity(prepared)
-    # A run from before a key was there did what is now its default.
-    recorded = run_folder.load(one.folder).settings.get("training")
+    folder, ours = training.folder, training_identity(experiment)
+    recorded = run_folder.load(folder).settings.get("training")
     if recorded is None:
-        raise InvalidInput(f"out = {one.folder}: holds a network from elsewhere; move it away")
-    theirs = config.completed(recorded, ours)
-    left_out = (*RECORDED, *(() if _can_start(one) else ("start",)))
+        raise InvalidInput(f"out = {folder}: holds a network from elsewhere; move it away")
+    # A run from before a key was there did what is now its default.
+    theirs = completed(recorded, ours)
+    # Without the run that it begins from, the network that it began from is not known.
+    left_out = (*RECORDED, *(() if _can_start(training) else ("start",)))
     for name in sorted(set(theirs) - set(left_out)):
         if theirs[name] != ours.get(name):
             raise InvalidInput(
-                f"out = {one.folder}: holds a run of other settings ({name} = {theirs[name]!r}, "
+                f"out = {folder}: holds a run of other settings ({name} = {theirs[name]!r}, "
                 f"this study has {ours.get(name)!r}); choose another --out or move it away"
             )
 
 
 def _record(folder: pathlib.Path) -> Mapping[str, Any]:
     """Returns what a result file keeps of a run."""
-    found = run_folder.load(folder)
-    kept = {key: value for key, value in found.settings.items() if key not in ("class_names",)}
-    kept["parameters"] = run_folder.checksum(found.variables)
-    kept["epochs"] = len((folder / run_folder.LOG).read_text("utf-8").splitlines())
-    return kept
+    run = run_folder.load(folder)
+    record = {key: value for key, value in run.settings.items() if key != "class_names"}
+    record["parameters"] = run_folder.checksum(run.variables)
+    # One line an epoch; fewer than the settings ask for where robustness collapsed.
+    record["epochs"] = len((folder / run_folder.LOG).read_text("utf-8").splitlines())
+    return record

@@ -12,41 +12,50 @@ import jax.numpy as jnp
 import numpy as np
 
 from nets.data.load import Images
+from nets.training import epoch as training_epoch
 from nets.training import step as training_step
 from nets.training.step import Step, StepSpec, TrainingState
 
 
-def seeds_take_turns(task: StepSpec) -> bool:
+def seeds_take_turns(spec: StepSpec) -> bool:
     """Returns whether seeds take turns.
 
     Batched kernels are slow on CPU (`nets.models.conv`), and XLA does not spread their convolutions
     over several devices. A loop over seeds inside the step would be compiled, and so rounded,
     unlike the step alone.
     """
-    return task.mesh is not None or jax.default_backend() == "cpu"
+    return spec.mesh is not None or jax.default_backend() == "cpu"
 
 
-def make_step(task: StepSpec) -> Step:
+def make_step(spec: StepSpec) -> Step:
     """Returns the compiled step of `nets.training.step.make_step` over several states at once.
 
     State, `chosen`, `seed` and loss have an axis of seeds in front; pixels, labels, `epoch` and
     `number` have not.
     """
-    return training_step.compiled(
-        task, jax.vmap(training_step.step_of(task), (0, None, None, 0, None, None, 0))
-    )
+    # In the order of `Step`: state, pixels, labels, chosen, epoch, number, seed.
+    over_seeds = jax.vmap(training_step.step_of(spec), (0, None, None, 0, None, None, 0))
+    return training_step.compiled(spec, over_seeds)
 
 
-def stacked_images(parts: Sequence[Images]) -> tuple[Images, list[int]]:
+def stacked_images(images_of_seeds: Sequence[Images]) -> tuple[Images, list[int]]:
     """Returns the training images of all seeds, and where those of each seed begin.
 
     Seeds that train on the same images share them.
+
+    Args:
+        images_of_seeds: of each seed, n of one shape.
+
+    Returns:
+        images (n, height, width, channels) and labels (n,) where they are shared, else of S n rows;
+        and the first row of each seed.
     """
-    if all(part is parts[0] for part in parts):
-        return parts[0], [0] * len(parts)
-    count = len(parts[0].labels)
-    arrays = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Images(*arrays), [place * count for place in range(len(parts))]
+    first = images_of_seeds[0]
+    if all(images is first for images in images_of_seeds):
+        return first, [0] * len(images_of_seeds)
+    count = len(first.labels)
+    arrays = (np.concatenate(arrays) for arrays in zip(*images_of_seeds, strict=True))
+    return Images(*arrays), [place * count for place in range(len(images_of_seeds))]
 
 
 def run_epoch(
@@ -63,16 +72,17 @@ def run_epoch(
     Args:
         step: from `make_step`.
         states: before it, one for each seed.
-        data: pixels and labels of `joined`, on the device.
+        data: pixels (n, height, width, channels), uint8, and labels (n,), int32, of
+            `stacked_images`, on the device.
         seeds: in [0, 2^32).
-        orders: the batches of each seed, indices of `data`, as many for all.
-        epoch, after: as in `nets.training.step.run_epoch`.
+        orders: the batches of each seed, indices (B,) of `data`, as many for all.
+        epoch, after: as in `nets.training.epoch.run_epoch`.
 
     Raises:
         InvalidInput: where a loss is no longer finite.
     """
     stacked = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *map(training_step.with_zero_sums, states)
+        lambda *leaves: jnp.stack(leaves), *map(training_epoch.with_zero_sums, states)
     )
     numbers, losses = np.asarray(seeds, np.uint32), []
     for number, rows in enumerate(zip(*orders, strict=True)):
@@ -80,8 +90,14 @@ def run_epoch(
         stacked, loss = step(stacked, *data, np.stack(rows), *moment, numbers)
         losses.append(loss)
         after(number + 1)
-    found = np.stack(jax.device_get(losses), 1)
-    own = [jax.tree.map(lambda leaf: leaf[place], stacked) for place in range(len(seeds))]  # noqa: B023
+    # (steps, S) on the device, of which each seed takes its own row here.
+    losses_by_seed = np.stack(jax.device_get(losses), 1)
+
+    def state_of(place: int) -> TrainingState:
+        state: TrainingState = jax.tree.map(lambda leaf: leaf[place], stacked)
+        return state
+
     return [
-        (state, training_step.mean_loss(row, epoch)) for state, row in zip(own, found, strict=True)
+        (state_of(place), training_epoch.mean_loss(row, epoch))
+        for place, row in enumerate(losses_by_seed)
     ]

@@ -1,11 +1,13 @@
 """Checkpoints of a training by Orbax: the last epoch, whole or not at all, refused elsewhere.
 
 A checkpoint is a folder RUN/checkpoints/EPOCH of arrays and one JSON text: settings, which must be
-those of the training that goes on, and the records of all epochs. Nothing is pickled.
+those of the training that goes on, the code and the libraries that made it, likewise, and the
+records of all epochs. Nothing is pickled.
 """
 
 import contextlib
 import functools
+import importlib.metadata
 import logging
 import pathlib
 import shutil
@@ -17,15 +19,30 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from nets.config import completed
-from nets.training.loop import TrainingProgress
+from nets.configs.settings import completed
+from nets.training.progress import TrainingProgress
 from sims.files import require_writable
+from sims.provenance import code_digest
 from theory.domain import InvalidInput
 
 FOLDER = "checkpoints"
 FORMAT = 1
+# Numbers of an epoch depend on what these modules reach by imports, and on nothing else of ours:
+# how a training is built from settings, and how it runs. Named, not imported: one lies above.
+CODE = ("nets.experiment.build", "nets.training.loop")
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 SLACK = 2**18  # bytes beside the arrays
 _KEPT = "the one before it is kept, and the same command goes on from it"
+
+
+def provenance() -> dict[str, str]:
+    """Returns what an epoch's numbers depend on beside settings: our code, and the libraries.
+
+    A comment or a docstring is no part of the code, nor is a module that no epoch runs.
+    """
+    return {"code": code_digest(*CODE)} | {
+        library: importlib.metadata.version(library) for library in LIBRARIES
+    }
 
 
 def save(run: pathlib.Path, settings: Mapping[str, Any], progress: TrainingProgress) -> None:
@@ -39,11 +56,14 @@ def save(run: pathlib.Path, settings: Mapping[str, Any], progress: TrainingProgr
     Raises:
         InvalidInput: if it cannot be written; the checkpoint before it is then untouched.
     """
+    # Orbax takes absolute paths alone.
     folder, epoch = (run / FOLDER).resolve(), len(progress.records)
     _require_room(folder, progress)
+    # Halves of earlier attempts would be in the way; the last whole one stays until this is whole.
     _clear(folder, keep=(epoch - 1,))
     text = {
         "format": FORMAT,
+        "made_by": provenance(),
         "settings": dict(settings),
         "arrays": _shapes(progress),
         "records": list(progress.records),
@@ -74,23 +94,28 @@ def restore(
         fresh: progress before the first epoch, of the shapes of all arrays.
 
     Raises:
-        InvalidInput: if the checkpoint is unreadable, of another format, of other settings (the
-            first is named) or of another model (likewise its array); it is left as it is.
+        InvalidInput: if the checkpoint is unreadable, of another format, of other code or another
+            version of a library, of other settings (the first is named) or of another model
+            (likewise its array); it is left as it is.
     """
+    # Before anything is computed: the source is read once a process, so that an edit during the
+    # training does not end up in its checkpoints as the code that made them.
+    made_by = provenance()
     epochs = _epochs(run / FOLDER)
     if not epochs:
         return fresh
     path = (run / FOLDER).resolve() / str(max(epochs))
     text = _read(path, ocp.args.Composite(text=ocp.args.JsonRestore())).text
     if not isinstance(text, dict) or text.get("format") != FORMAT:
-        said = text.get("format") if isinstance(text, dict) else None
-        raise InvalidInput(f"checkpoint = {path}: format {said}, must be {FORMAT}")
+        its_format = text.get("format") if isinstance(text, dict) else None
+        raise InvalidInput(f"checkpoint = {path}: format {its_format}, must be {FORMAT}")
+    _require_provenance(path, text.get("made_by"), made_by)
     _require_same(path, "settings", completed(text["settings"], settings), settings)
     _require_same(path, "arrays", text["arrays"], _shapes(fresh))
-    wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, _arrays(fresh))
-    found = _read(path, ocp.args.Composite(arrays=ocp.args.StandardRestore(wanted))).arrays
+    like = jax.tree.map(ocp.utils.to_shape_dtype_struct, _arrays(fresh))
+    arrays = _read(path, ocp.args.Composite(arrays=ocp.args.StandardRestore(like))).arrays
     # As arrays that are bound to no device, or the step would be compiled anew for them.
-    free = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), found)
+    free = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), arrays)
     return TrainingProgress(free["state"], free["chosen"], tuple(text["records"]))
 
 
@@ -150,6 +175,25 @@ def _read(path: pathlib.Path, arguments: ocp.args.Composite) -> Any:
             f"checkpoint = {path}: not readable as a checkpoint ({type(error).__name__}); "
             "move it away to start anew"
         ) from error
+
+
+def _require_provenance(
+    path: pathlib.Path, recorded: Mapping[str, str] | None, ours: Mapping[str, str]
+) -> None:
+    """Raises InvalidInput, naming the first difference, unless this code made the checkpoint."""
+    again = "the epochs to come may differ from those of a training that was not stopped"
+    if recorded is None:
+        # Refused and not read: nothing says that its code was this. It costs the epochs so far.
+        raise InvalidInput(
+            f"checkpoint = {path}: from before checkpoints recorded what made them: {again}; go on "
+            "with the version of this package that made it, or move it away to start anew"
+        )
+    for name in ours:
+        if recorded.get(name) != ours[name]:
+            raise InvalidInput(
+                f"checkpoint = {path}: made by other versions ({name} {recorded.get(name)}, here "
+                f"{ours[name]}): {again}; go on with those, or move it away to start anew"
+            )
 
 
 def _require_same(

@@ -1,116 +1,22 @@
-"""Training from epoch to epoch: measure, learn, select, stop at a collapse, and remember."""
+"""Training from epoch to epoch, of one seed or of several, until the last or a collapse."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from nets.compute import devices
-from nets.data.load import Images, take
-from nets.fairness.method import require_data
-from nets.fairness.statistics import HELD_OUT, Statistics
-from nets.training import batched_seeds, collapse
-from nets.training import step as training_step
-from nets.training.monitor import HELD_OUT_STEPS, ClassCorrect, Monitor, count_correct, held_out
-from nets.training.step import Step, StepSpec, TrainingState
-from theory.domain import InvalidInput
-
-PROBE = 8  # of the choice of the probe, beside the purposes of `nets.data.subsets`
-
-
-class TrainingImages(NamedTuple):
-    """The images of a training.
-
-    Args:
-        training: that the steps see.
-        held_out: for selection and for fairness methods; None for none.
-        probe: of the training images, on which a collapse shows.
-    """
-
-    training: Images
-    held_out: Images | None
-    probe: Images
-
-
-class TrainingProgress(NamedTuple):
-    """How far a training has come: all that it needs to go on.
-
-    Args:
-        state: after the last epoch.
-        chosen: the variables of the best epoch.
-        records: one for each epoch, of what JSON can hold; nothing in them depends on the clock.
-    """
-
-    state: TrainingState
-    chosen: Any
-    records: tuple[dict[str, Any], ...]
-
-
-class Training(NamedTuple):
-    """A training but for its progress.
-
-    Args:
-        task: what a step does.
-        step: made of it once, by `nets.training.step.make_step`.
-        monitor: what is measured between epochs.
-        parts: the images.
-        class_names: K of them.
-        epochs, batch: see `nets.training.step.run_epoch`.
-        drop: percentage points that the probe may fall, see `nets.training.collapse`.
-    """
-
-    task: StepSpec
-    step: Step
-    monitor: Monitor
-    parts: TrainingImages
-    class_names: tuple[str, ...]
-    epochs: int
-    batch: int
-    drop: float = 20.0
-
-
-def split(training: Images, held: Images | None, seed: int) -> TrainingImages:
-    """Returns the parts, with a probe of at most 256 training images, random but for the seed."""
-    count = len(training.labels)
-    words = np.random.PCG64((PROBE, seed)).random_raw(count)
-    chosen = np.sort(np.argsort(words, kind="stable")[: collapse.IMAGES])
-    return TrainingImages(training, held, take(training, chosen))
-
-
-def require_training(plan: Training) -> None:
-    """Raises InvalidInput, before anything is compiled, unless the data allow the plan."""
-    held = plan.parts.held_out
-    labels = plan.parts.training.labels
-    if not 1 <= plan.batch <= len(labels):
-        raise InvalidInput(
-            f"batch = {plan.batch}: must lie between 1 and the {len(labels)} training images"
-        )
-    method = plan.task.method
-    if method.radii is not None and plan.task.inner is None:
-        raise InvalidInput(
-            f"fairness = {method.name}: changes the radius of an attack, and the objective has none"
-        )
-    if method.average is not None and plan.task.ema:
-        raise InvalidInput(
-            f"ema = {plan.task.ema:g}: {method.name} with average_gate keeps an average of "
-            "its own; choose one of the two"
-        )
-    require_data(method, labels, None if held is None else held.labels, plan.class_names)
-
-
-def begin(plan: Training, variables: Any) -> TrainingProgress:
-    """Returns the progress before the first epoch."""
-    labels, classes = plan.parts.training.labels, len(plan.class_names)
-    return TrainingProgress(
-        training_step.start(plan.task, variables, labels, classes), dict(variables), ()
-    )
+from nets.data.load import Images
+from nets.training import batched_seeds, between_epochs
+from nets.training import epoch as training_epoch
+from nets.training.progress import Training, TrainingProgress, stopped
+from nets.training.step import TrainingState
 
 
 def run(
-    plan: Training,
+    training: Training,
     progress: TrainingProgress,
     save: Callable[[TrainingProgress], None] = lambda progress: None,
     share: Callable[[float], None] = lambda share: None,
@@ -118,7 +24,7 @@ def run(
     """Returns the progress after the last epoch, or after that in which robustness collapsed.
 
     Args:
-        plan: see `require_plan`.
+        training: see `nets.training.progress.require_training`.
         progress: from `begin`, or what `save` was given: what follows does not depend on which.
         save, share: see `run_seeds`.
 
@@ -126,14 +32,14 @@ def run(
         InvalidInput: where the loss is no longer finite.
     """
 
-    def save_one(progresses: Sequence[TrainingProgress]) -> None:
+    def save_single(progresses: Sequence[TrainingProgress]) -> None:
         save(progresses[0])
 
-    return run_seeds((plan,), (progress,), save_one, share)[0]
+    return run_seeds((training,), (progress,), save_single, share)[0]
 
 
 def run_seeds(
-    plans: Sequence[Training],
+    trainings: Sequence[Training],
     progresses: Sequence[TrainingProgress],
     save: Callable[[Sequence[TrainingProgress]], None] = lambda progresses: None,
     share: Callable[[float], None] = lambda share: None,
@@ -141,7 +47,7 @@ def run_seeds(
     """Returns the progress of each seed, as `run` does of one.
 
     Args:
-        plans: of one training but for seed and images. The step of the first is taken, of
+        trainings: the same but for seed and images. The step of the first is taken, of
             `nets.training.batched_seeds.make_step` if there are several that do not take turns.
         progresses: of each, after the same epoch, or after that in which it collapsed.
         save: called after every epoch.
@@ -150,176 +56,110 @@ def run_seeds(
     Raises:
         InvalidInput: where the loss is no longer finite.
     """
-    found, epochs = list(progresses), plans[0].epochs
-    for place, (plan, progress) in enumerate(zip(plans, progresses, strict=True)):
-        if not progress.records:
-            found[place] = progress._replace(state=_learn_from_epoch(plan, progress.state, 0))
-    several = len(plans) > 1 and not batched_seeds.seeds_take_turns(plans[0].task)
-    run_epoch = _together(plans) if several else _in_turn(plans)
-    steps = len(plans[0].parts.training.labels) // plans[0].batch
-    while going := [place for place, progress in enumerate(found) if not _over(progress, epochs)]:
-        before, size = len(found[going[0]].records), len(going) * steps
-        ended = run_epoch(
-            going,
-            [found[place].state for place in going],
-            before + 1,
-            lambda number: share((before + number / size) / epochs),  # noqa: B023
-        )
-        for place, (state, loss) in zip(going, ended, strict=True):
-            found[place] = _finish_epoch(plans[place], found[place], state, loss)
-        save(found)
+    epochs = trainings[0].epochs
+    current = [
+        between_epochs.before_first_epoch(training, progress)
+        for training, progress in zip(trainings, progresses, strict=True)
+    ]
+    are_batched = len(trainings) > 1 and not batched_seeds.seeds_take_turns(trainings[0].spec)
+    run_epoch = _all_at_once(trainings) if are_batched else _in_turn(trainings)
+    steps = len(trainings[0].images.train.labels) // trainings[0].batch
+    # Indices of the seeds that go on: one whose robustness has collapsed stops by itself.
+    while going := [i for i, progress in enumerate(current) if not _is_over(progress, epochs)]:
+        epochs_before, steps_of_all = len(current[going[0]].records), len(going) * steps
+        states = [current[i].state for i in going]
+
+        def tell(steps_done: int, before: int = epochs_before, of_all: int = steps_of_all) -> None:
+            share((before + steps_done / of_all) / epochs)
+
+        ended = run_epoch(going, states, epochs_before + 1, tell)
+        for i, (state, loss) in zip(going, ended, strict=True):
+            current[i] = between_epochs.finish_epoch(trainings[i], current[i], state, loss)
+        save(current)
+    # A training that was finished before says so, too.
     share(1.0)
-    return found
+    return current
 
 
-def _over(progress: TrainingProgress, epochs: int) -> bool:
+def _is_over(progress: TrainingProgress, epochs: int) -> bool:
     return len(progress.records) >= epochs or stopped(progress)
 
 
-# Of the seeds at some places: (places, states, epoch, after) -> state and mean loss of each.
-_Epoch = Callable[
-    [Sequence[int], list[TrainingState], int, Callable[[int], None]],
-    list[tuple[TrainingState, float]],
-]
+class _RunEpoch(Protocol):
+    """An epoch of some of the seeds."""
+
+    def __call__(
+        self,
+        going: Sequence[int],
+        states: Sequence[TrainingState],
+        epoch: int,
+        after: Callable[[int], None],
+        /,
+    ) -> list[tuple[TrainingState, float]]:
+        """Returns the state and the mean loss of each seed after the epoch.
+
+        Args:
+            going: indices of the seeds among the trainings.
+            states: of these seeds, before it.
+            epoch: from 1.
+            after: called with the steps done, those of all seeds together.
+        """
 
 
-def _in_turn(plans: Sequence[Training]) -> _Epoch:
-    """Returns an epoch that the seeds take one after the other; `after` counts all their steps."""
-    step, batch, mesh = plans[0].step, plans[0].batch, plans[0].task.mesh
-    parts = [plan.parts.training for plan in plans]
-    placed = {id(part): _placed(mesh, part) for part in parts}  # once what they share
-    steps = len(parts[0].labels) // batch
+def _in_turn(trainings: Sequence[Training]) -> _RunEpoch:
+    """Returns an epoch that the seeds take one after the other."""
+    step, batch, mesh = trainings[0].step, trainings[0].batch, trainings[0].spec.mesh
+    images = [training.images.train for training in trainings]
+    # By identity: what seeds share is on the device once.
+    on_device = {id(shared): _on_device(mesh, shared) for shared in images}
+    steps = len(images[0].labels) // batch
 
     def run_epoch(
-        places: Sequence[int], states: list[TrainingState], epoch: int, after: Callable[[int], None]
+        going: Sequence[int],
+        states: Sequence[TrainingState],
+        epoch: int,
+        after: Callable[[int], None],
     ) -> list[tuple[TrainingState, float]]:
-        def one(turn: int) -> tuple[TrainingState, float]:
-            place, state = places[turn], devices.replicate(mesh, states[turn])
-            seed = plans[place].task.seed
-            count = lambda number: after(turn * steps + number)  # noqa: E731
-            data = placed[id(parts[place])]
-            return training_step.run_epoch(step, state, data, seed, epoch, batch, count)
+        def run_seed(turn: int) -> tuple[TrainingState, float]:
+            seed = trainings[going[turn]].spec.seed
+            data = on_device[id(images[going[turn]])]
+            state = devices.replicate(mesh, states[turn])
+            return training_epoch.run_epoch(
+                step, state, data, seed, epoch, batch, lambda n: after(turn * steps + n)
+            )
 
-        return [one(turn) for turn in range(len(places))]
+        return [run_seed(turn) for turn in range(len(going))]
 
     return run_epoch
 
 
-def _together(plans: Sequence[Training]) -> _Epoch:
+def _all_at_once(trainings: Sequence[Training]) -> _RunEpoch:
     """Returns an epoch of one step for all seeds."""
-    step, batch, mesh = plans[0].step, plans[0].batch, plans[0].task.mesh
-    images, begins = batched_seeds.stacked_images([plan.parts.training for plan in plans])
-    data, count = _placed(mesh, images), len(plans[0].parts.training.labels)
+    step, batch, mesh = trainings[0].step, trainings[0].batch, trainings[0].spec.mesh
+    images, first_rows = batched_seeds.stacked_images([t.images.train for t in trainings])
+    data, count = _on_device(mesh, images), len(trainings[0].images.train.labels)
 
     def run_epoch(
-        places: Sequence[int], states: list[TrainingState], epoch: int, after: Callable[[int], None]
+        going: Sequence[int],
+        states: Sequence[TrainingState],
+        epoch: int,
+        after: Callable[[int], None],
     ) -> list[tuple[TrainingState, float]]:
-        seeds = [plans[place].task.seed for place in places]
+        seeds = [trainings[i].spec.seed for i in going]
         orders = [
-            [begins[place] + rows for rows in training_step.batches(seed, epoch, count, batch)]
-            for place, seed in zip(places, seeds, strict=True)
+            [first_rows[i] + rows for rows in training_epoch.batches(seed, epoch, count, batch)]
+            for i, seed in zip(going, seeds, strict=True)
         ]
-        size = len(places)
-        states = devices.replicate(mesh, states)
+        states = devices.replicate(mesh, list(states))
         return batched_seeds.run_epoch(
-            step, states, data, seeds, orders, epoch, lambda number: after(size * number)
+            step, states, data, seeds, orders, epoch, lambda n: after(len(going) * n)
         )
 
     return run_epoch
 
 
-def _placed(mesh: Mesh | None, images: Images) -> tuple[jax.Array, jax.Array]:
+def _on_device(mesh: Mesh | None, images: Images) -> tuple[jax.Array, jax.Array]:
+    """Returns pixels (n, height, width, channels), uint8, and labels (n,), int32."""
     pair = jnp.asarray(images.images), jnp.asarray(images.labels)
     placed: tuple[jax.Array, jax.Array] = devices.replicate(mesh, pair)
     return placed
-
-
-def stopped(progress: TrainingProgress) -> bool:
-    """Returns whether robustness has collapsed in the last epoch."""
-    return bool(progress.records) and progress.records[-1]["collapsed"]
-
-
-def best(progress: TrainingProgress) -> int:
-    """Returns the epoch, from 1, whose variables are `chosen`: the first of the best score."""
-    scores = [record["score"] for record in progress.records]
-    return 1 + scores.index(max(scores))
-
-
-def _finish_epoch(
-    plan: Training, progress: TrainingProgress, state: TrainingState, loss: float
-) -> TrainingProgress:
-    """Returns the progress with one more epoch: measured, learned from, recorded."""
-    epoch = len(progress.records) + 1
-    state, entry = _average_finished_epoch(plan, state)
-    shown = training_step.evaluated_variables(state)
-    probe = count_correct(plan.monitor, shown, plan.parts.probe, collapse.STEPS)
-    held = _held_out(plan, shown)
-    state = _learn_from_epoch(plan, state, epoch, held)
-    robust = [record["probe"]["robust"] for record in progress.records]
-    robust.append(int(probe.robust.sum()))
-    score = (probe if held is None else held).robust.sum()
-    size = len(plan.parts.probe.labels)
-    record = {
-        "epoch": epoch,
-        "steps": int(state.steps),
-        "loss": loss,
-        "training": _whole(state.sums.correct) / _whole(state.sums.samples),
-        "probe": {"clean": int(probe.clean.sum()), "robust": robust[-1], "of": size},
-        "held_out": held and {name: value.tolist() for name, value in held._asdict().items()},
-        "score": int(score),
-        "collapsed": collapse.collapsed(robust, size, plan.drop),
-    }
-    record |= _classes(plan.task, state) | entry
-    better = not progress.records or record["score"] > max(r["score"] for r in progress.records)
-    return TrainingProgress(
-        state, shown if better else progress.chosen, (*progress.records, record)
-    )
-
-
-def _whole(counts: Any) -> int:
-    return int(np.asarray(counts).sum())
-
-
-def _classes(task: StepSpec, state: TrainingState) -> dict[str, Any]:
-    """Returns what the fairness method makes of the classes, where it changes their radii."""
-    if task.method.radii is None:
-        return {}
-    return {"radii": np.asarray(task.method.radii(state.fairness)).tolist()}
-
-
-def _average_finished_epoch(
-    plan: Training, state: TrainingState
-) -> tuple[TrainingState, dict[str, Any]]:
-    """Returns the state after the method's average, if it keeps one, and what the record says."""
-    held = plan.parts.held_out
-    if plan.task.method.average is None or held is None:
-        return state, {}
-    found = count_correct(plan.monitor, state.variables, held, HELD_OUT_STEPS)
-    worst = float(np.min(found.robust / found.samples))
-    state = training_step.update_gated_average(plan.task, state, worst)
-    return state, {"average": {"worst": worst, "begun": bool(state.average.begun)}}
-
-
-def _held_out(plan: Training, variables: Any) -> ClassCorrect | None:
-    held = plan.parts.held_out
-    return held and count_correct(plan.monitor, variables, held, HELD_OUT_STEPS)
-
-
-def _learn_from_epoch(
-    plan: Training, state: TrainingState, epoch: int, seen: ClassCorrect | None = None
-) -> TrainingState:
-    """Returns the state after the fairness method has learned from an epoch, 0 for none yet.
-
-    What it learns from held-out images is of the network being trained; `seen`, if given, is of
-    the average where there is one.
-    """
-    if not plan.task.method.due(epoch):
-        return state
-    held, needs = plan.parts.held_out, plan.task.method.needs
-    if held is None or not set(needs) & set(HELD_OUT):
-        return training_step.update_fairness_state(plan.task, state, Statistics())
-    if seen is None or training_step.evaluates_average(plan.task):
-        seen = count_correct(plan.monitor, state.variables, held, HELD_OUT_STEPS)
-    with_losses = "held_out_losses" in needs
-    found = held_out(plan.monitor, state.variables, held, seen, with_losses)
-    return training_step.update_fairness_state(plan.task, state, found)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from nets.attacks.ball import random_start
 from nets.attacks.gradient import ascend
@@ -40,17 +41,18 @@ class ClassCorrect(NamedTuple):
         robust: correct without attack and under it.
     """
 
-    samples: np.ndarray
-    clean: np.ndarray
-    robust: np.ndarray
+    samples: npt.NDArray[np.int64]
+    clean: npt.NDArray[np.int64]
+    robust: npt.NDArray[np.int64]
 
 
 class Monitor(NamedTuple):
     """Functions compiled once: see `make_monitor`.
 
     Args:
-        judge: whether images are correct without and under attack.
-        losses: the training objective of each image.
+        judge: from what images share, pixels (B, height, width, channels), labels (B,) and places
+            (B,) whether they are correct without and under attack, bool, (B,) each.
+        losses: likewise the training objective of each image, (B,).
         classes: K.
         seed: of the random numbers of the attack; what is compiled does not depend on it.
         devices: where to compute, see `nets.compute.blocks.over_blocks`.
@@ -75,7 +77,7 @@ def make_monitor(
 
     Args:
         apply: the network; always called in evaluation mode.
-        objective, inner: what training lowers, for `held_out`.
+        objective, inner: what training lowers, for `held_out_statistics`.
         threat: of the attack.
         classes: K.
         seed: of the random numbers of the attack.
@@ -91,9 +93,13 @@ def make_monitor(
         def harm(points: jax.Array) -> jax.Array:
             return cross_entropy(logits(points), y)
 
+        # A key for each image, by its place among all of them: what is said of it depends neither
+        # on the block in which it is computed nor on the epoch, so that epochs compare.
         begin = random_start(threat, _keys(seed, place), x, BOUNDS)
         points = ascend(harm, begin, x, threat, BOUNDS, steps=steps)
         clean = ~misclassified(logits(x), y)
+        # Correct under attack is correct without it, too: the attack may move an image into its
+        # class.
         return clean, clean & ~misclassified(logits(points), y)
 
     def losses(shared: Any, pixels: jax.Array, y: jax.Array, place: jax.Array) -> Any:
@@ -120,6 +126,7 @@ def count_correct(
         images: any number.
         steps: of the attack.
     """
+    # The steps are traced, so that one program serves the probe and the held-out images.
     shared = variables, jnp.asarray(steps, jnp.int32), np.uint32(monitor.seed)
     clean, robust = _over(monitor, monitor.judge, shared, images)
     count = functools.partial(np.bincount, minlength=monitor.classes)
@@ -128,19 +135,20 @@ def count_correct(
     )
 
 
-def held_out(
-    monitor: Monitor, variables: Variables, images: Images, found: ClassCorrect, with_losses: bool
+def held_out_statistics(
+    monitor: Monitor, variables: Variables, images: Images, counts: ClassCorrect, with_losses: bool
 ) -> Statistics:
     """Returns what a fairness method learns from held-out images; nan for a class without any.
 
     Args:
-        monitor, variables, images: as in `standing`.
-        found: what `standing` returned for them.
+        monitor, variables, images: as in `count_correct`.
+        counts: what `count_correct` returned for them.
         with_losses: whether the method needs the training objective of each class.
     """
+    # 0 / 0 for a class without images: `nets.fairness.method` refuses the nan by the class's name.
     with np.errstate(invalid="ignore"):
-        clean, robust = (1 - right / found.samples for right in (found.clean, found.robust))
-    means = _mean_losses(monitor, variables, images, found) if with_losses else None
+        clean, robust = (1 - correct / counts.samples for correct in (counts.clean, counts.robust))
+    means = _mean_losses(monitor, variables, images, counts) if with_losses else None
     return Statistics(
         clean_errors=jnp.asarray(clean, jnp.float32),
         robust_errors=jnp.asarray(robust, jnp.float32),
@@ -149,13 +157,15 @@ def held_out(
 
 
 def _mean_losses(
-    monitor: Monitor, variables: Variables, images: Images, found: ClassCorrect
+    monitor: Monitor, variables: Variables, images: Images, counts: ClassCorrect
 ) -> jax.Array:
+    """Returns the mean training objective of each class and, last, of all images, (K + 1,)."""
     shared = variables, np.uint32(monitor.seed)
+    # Added up on the host, in float64 and in the order of the images.
     each = _over(monitor, monitor.losses, shared, images).astype(np.float64)
     totals = np.bincount(images.labels, each, minlength=monitor.classes)
     with np.errstate(invalid="ignore"):
-        return jnp.asarray(np.append(totals / found.samples, np.mean(each)), jnp.float32)
+        return jnp.asarray(np.append(totals / counts.samples, np.mean(each)), jnp.float32)
 
 
 def _over(monitor: Monitor, function: Callable[..., Any], shared: Any, images: Images) -> Any:

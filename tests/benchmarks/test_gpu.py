@@ -17,7 +17,7 @@ from benchmarks.gpu_phases import setup as gpu_setup
 from benchmarks.gpu_phases import speed as gpu_speed
 from benchmarks.gpu_phases.clock import Clock, EpochGuard, OutOfTime, Record
 from nets.evaluation import file as evaluation_file
-from nets.experiment import prepare as experiment
+from nets.experiment.prepare import prepare
 from nets.models import registry as models
 from nets.runs import folder as run_folder
 from sims.stats.interval import Bounds
@@ -64,7 +64,7 @@ def quickly():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nets.compute.compiler.options", lambda: QUICK)
         # What is trained is linear, which compiles at once.
-        linear = gpu_setup.settings(TINY, 0)._replace(model="logistic", options={})
+        linear = gpu_setup.settings(TINY, 0).replace(model="logistic", options={})
         for module in (gpu_baseline, fairness):
             patch.setattr(module, "settings", lambda sizes, seed: linear)
         yield
@@ -276,10 +276,10 @@ def test_operations_are_those_counted_by_hand():
 
 
 def test_the_attack_takes_no_gradients_of_kernels():
-    wanted = gpu_setup.settings(TINY, 0)._replace(batch=4, epochs=1)
-    prepared = experiment.prepare(wanted, gpu_setup.synthetic(10, 10, 8))
+    wanted = gpu_setup.settings(TINY, 0).replace(batch=4, epochs=1)
+    prepared = prepare(wanted, gpu_setup.synthetic(10, 10, 8))
     images = prepared.data.train
-    step = jax.jit(prepared.plan.step.__wrapped__).trace(
+    step = jax.jit(prepared.training.step.__wrapped__).trace(
         prepared.fresh.state, *images, np.arange(4, dtype=np.int32), *map(np.uint32, (1, 0, 0))
     )
     # Three convolutions: one and its gradient for the images in each step of the attack; in the

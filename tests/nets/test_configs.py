@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nets import config
+from nets.configs import recipes
 from nets.data.load import DEFAULT, DataSet, Images, fingerprint
 from nets.data.sources import DIGITS, SOURCES
-from nets.experiment import prepare as experiment
+from nets.experiment.prepare import description, prepare
 from nets.runs import folder as run_folder
 
 # Small networks: what is tested is the recipe, and initialising a large one takes seconds.
@@ -36,36 +36,38 @@ def sets():
 
 
 def small(name, **changes):
-    found = config.read([name])[1]
-    fewer = min(found.training_samples, PER_CLASS // 2)
-    options = found.options | SMALL[found.model]
-    return found._replace(options=options, training_samples=fewer, **changes)
+    found = recipes.read([name])[1]
+    fewer = min(found.data.training_samples, PER_CLASS // 2)
+    options = found.network.options | SMALL[found.network.model]
+    return found.replace(options=options, training_samples=fewer, **changes)
 
 
-@pytest.mark.parametrize("name", config.names())
+@pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_becomes_a_plan(name, sets, tmp_path):
     wanted = small(name, start="")
-    prepared = experiment.prepare(wanted, sets[wanted.data])
-    if config.read([name])[1].start:
-        settings = experiment.description(prepared)
-        run_folder.save(tmp_path, run_folder.Run(settings, prepared.module, prepared.fresh.chosen))
-        again = small(name, start=str(tmp_path), seed=wanted.seed)
-        begun = experiment.prepare(again, sets[wanted.data])
+    prepared = prepare(wanted, sets[wanted.data.name])
+    if recipes.read([name])[1].optimisation.start:
+        settings = description(prepared)
+        run_folder.save(tmp_path, run_folder.Run(settings, prepared.network, prepared.fresh.chosen))
+        again = small(name, start=str(tmp_path), seed=wanted.optimisation.seed)
+        begun = prepare(again, sets[wanted.data.name])
         assert run_folder.checksum(begun.fresh.chosen) == run_folder.checksum(prepared.fresh.chosen)
-    plan = prepared.plan
-    images = plan.parts.training.labels
-    if wanted.imbalance == 1:
-        assert len(images) == 10 * (wanted.training_samples or PER_CLASS - wanted.held_out)
+    plan = prepared.training
+    images = plan.images.train.labels
+    if wanted.data.imbalance == 1:
+        per_class = wanted.data.training_samples or PER_CLASS - wanted.data.held_out
+        assert len(images) == 10 * per_class
     else:
         assert np.bincount(images).tolist()[::9] == [300, 6]
-    inner = plan.task.inner
+    inner = plan.spec.inner
     if inner is None:
         return
     (move,) = inner.moves
-    step = STEPS[{8 / 255: "8/255"}.get(wanted.radius, f"{wanted.radius:g}")]
-    if wanted.objective == "fgsm-rs":
+    radius = wanted.objective.radius
+    step = STEPS[{8 / 255: "8/255"}.get(radius, f"{radius:g}")]
+    if wanted.objective.name == "fgsm-rs":
         step = 10 / 255
-    assert wanted.radius * move.step == pytest.approx(step, rel=1e-7)
+    assert radius * move.step == pytest.approx(step, rel=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,8 @@ def test_a_recipe_becomes_a_plan(name, sets, tmp_path):
     ],
 )
 def test_rates_fall_at_the_epochs_of_the_paper(name, epochs):
-    found = config.read([name])[1]
-    assert found.schedule == "piecewise"
-    assert tuple(milestone + 1 for milestone in found.milestones) == epochs
-    assert max(epochs) <= found.epochs
+    found = recipes.read([name])[1]
+    optimisation = found.optimisation
+    assert optimisation.schedule == "piecewise"
+    assert tuple(milestone + 1 for milestone in optimisation.milestones) == epochs
+    assert max(epochs) <= optimisation.epochs

@@ -1,11 +1,11 @@
 """A training of seconds in which everything has a state: for what goes on and what agrees."""
 
-from nets.config import Config
+from nets.configs.settings import Config
 from nets.data.load import DataSet, Images, load
 from nets.data.subsets import hold_out
 
 # A network with batch statistics, a method with a state, an average, crops, flips and mixup.
-CONFIG = Config(
+CONFIG = Config.of(
     model="preact-resnet-18",
     options={"stem": 4, "widths": [4], "blocks": 1},
     objective="pgd",

@@ -19,10 +19,10 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from nets.compute import devices
-from nets.config import Config
+from nets.configs.settings import Config
 from nets.data.load import DataSet, Images, load
 from nets.data.subsets import hold_out
-from nets.experiment import prepare as experiment
+from nets.experiment.prepare import identity, prepare
 from nets.fairness import methods
 from nets.fairness.statistics import Statistics, no_samples
 from nets.models import registry as models
@@ -30,7 +30,9 @@ from nets.models.network import Network
 from nets.objectives.inner_attack import apply_of, near_inner
 from nets.objectives.losses import trades
 from nets.training import checkpoint, loop, monitor, schedules
+from nets.training import epoch as training_epoch
 from nets.training import step as training_step
+from nets.training.between_epochs import update_fairness_state
 from support import quick
 from theory.domain import InvalidInput
 from theory.problem import LinfBall
@@ -53,11 +55,11 @@ def digits():
     return Images(part.images[:, ::3, ::3], part.labels)
 
 
-def task_of(mesh, dtype):
+def spec_of(mesh, dtype):
     """Returns TRADES with DAFA on a network with batch statistics, mixup, crops and flips."""
     module = Tiny(10, dtype=dtype)
     variables = models.initialise(jax.random.key(3), module, (10, 10, 1))
-    task = training_step.StepSpec(
+    spec = training_step.StepSpec(
         apply_of(module),
         training_step.sgd(schedules.build("constant", 0.1, 2, STEPS)),
         trades,
@@ -68,8 +70,8 @@ def task_of(mesh, dtype):
         mix=0.7,
         mesh=mesh,
     )
-    state = training_step.start(task, variables, np.arange(COUNT) % 10, 10)
-    return task, state._replace(sums=no_samples(10, dtype))
+    state = training_step.start(spec, variables, np.arange(COUNT) % 10, 10)
+    return spec, state._replace(sums=no_samples(10, dtype))
 
 
 def flat(state):
@@ -77,23 +79,23 @@ def flat(state):
     return np.concatenate([np.ravel(leaf).astype(float) for leaf in jax.tree.leaves(state[0])])
 
 
-def arguments_of(task, state):
+def arguments_of(spec, state):
     chosen, zero = np.zeros(BATCH, np.int32), np.uint32(0)
-    return (*devices.replicate(task.mesh, (state, *digits())), chosen, zero, zero, zero)
+    return (*devices.replicate(spec.mesh, (state, *digits())), chosen, zero, zero, zero)
 
 
-def trail(task, state, step):
+def trail(spec, state, step):
     """Returns the variables before the first step of two epochs and after each, and the state."""
-    data = devices.replicate(task.mesh, digits())
+    data = devices.replicate(spec.mesh, digits())
     found = [flat(state)]
     for epoch in (1, 2):
-        state = devices.replicate(task.mesh, state)
-        for number, chosen in enumerate(training_step.batches(task.seed, epoch, COUNT, BATCH)):
-            numbers = map(np.uint32, (epoch, number, task.seed))
+        state = devices.replicate(spec.mesh, state)
+        for number, chosen in enumerate(training_epoch.batches(spec.seed, epoch, COUNT, BATCH)):
+            numbers = map(np.uint32, (epoch, number, spec.seed))
             state, _ = step(state, *data, chosen, *numbers)
             found.append(flat(state))
         if epoch == 1:
-            state = training_step.update_fairness_state(task, state, Statistics())
+            state = update_fairness_state(spec, state, Statistics())
     return np.stack(found), state
 
 
@@ -103,9 +105,9 @@ def apart(one, two):
     return np.abs(one[-1] - two[-1]).sum() / way
 
 
-def as_pmap_would(task, mesh):
+def as_pmap_would(spec, mesh):
     """Returns a wrong step: each device on its own part, then the mean of what they come to."""
-    alone = training_step.make_step(task).__wrapped__
+    alone = training_step.make_step(spec).__wrapped__
 
     def step(*arguments):
         return jax.lax.pmean(alone(*arguments), devices.AXIS)
@@ -131,12 +133,12 @@ def ways(mesh):
     found = {}
     for dtype in (jnp.float32, jnp.float64):
         for where in (None, mesh):
-            task, state = task_of(where, dtype)
-            step = training_step.make_step(task).lower(*arguments_of(task, state)).compile()
-            found[dtype, where], last = trail(task, state, step)
+            spec, state = spec_of(where, dtype)
+            step = training_step.make_step(spec).lower(*arguments_of(spec, state)).compile()
+            found[dtype, where], last = trail(spec, state, step)
     text, weights = step.as_text(), np.asarray(last.fairness.weights).tolist()
-    task, state = task_of(None, jnp.float32)
-    wrong, _ = trail(task._replace(mesh=mesh), state, as_pmap_would(task, mesh))
+    spec, state = spec_of(None, jnp.float32)
+    wrong, _ = trail(spec._replace(mesh=mesh), state, as_pmap_would(spec, mesh))
     one, exact = found[jnp.float32, None], found[jnp.float64, None]
     return {
         "float64": apart(exact, found[jnp.float64, mesh]),
@@ -149,7 +151,7 @@ def ways(mesh):
     }
 
 
-CONFIG = Config(
+CONFIG = Config.of(
     model="logistic",
     objective="trades",
     attack_steps=1,
@@ -166,20 +168,20 @@ def resumed(folder):
     """Returns how a training on all devices went on from its checkpoint of the second epoch."""
     part, found = digits(), load()
     data = DataSet("digits", part, part, found.class_names, found.fingerprint)
-    prepared = experiment.prepare(CONFIG, data)
-    identity = experiment.identity(prepared)
+    prepared = prepare(CONFIG, data)
+    settings = identity(prepared)
 
     def save(progress):
         if len(progress.records) == 2:
             checkpoint.save(folder, identity, progress)
 
-    whole = loop.run(prepared.plan, prepared.fresh, save)
-    again = loop.run(prepared.plan, checkpoint.restore(folder, identity, prepared.fresh))
+    whole = loop.run(prepared.training, prepared.fresh, save)
+    again = loop.run(prepared.training, checkpoint.restore(folder, settings, prepared.fresh))
     return {
         "devices": identity["devices"],
         "equal": bool((flat(whole.state) == flat(again.state)).all()),
         "records": whole.records == again.records,
-        "compiled": prepared.plan.step._cache_size(),
+        "compiled": prepared.training.step._cache_size(),
     }
 
 

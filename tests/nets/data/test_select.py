@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from nets import __main__ as command
-from nets import config
+from nets.configs import recipes
+from nets.configs.settings import Config
 from nets.data.load import DataSet, Images, fingerprint, load
 from nets.data.select import select_classes, select_training
 from nets.evaluation import file as evaluation_file
-from nets.experiment import prepare as experiment
+from nets.experiment.prepare import prepare
 from nets.runs import folder as run_folder
 from theory.domain import InvalidInput
 
@@ -83,9 +84,9 @@ def test_training_images_are_as_many_of_each_class_or_a_long_tail(animals):
     ],
 )
 def test_what_the_data_do_not_have_is_refused(animals, settings, message):
-    wanted = config.Config(model="logistic", batch=4, attack_steps=1)._replace(**settings)
+    wanted = Config.of(model="logistic", batch=4, attack_steps=1).replace(**settings)
     with pytest.raises(InvalidInput, match=message):
-        experiment.prepare(wanted, animals)
+        prepare(wanted, animals)
 
 
 @pytest.mark.parametrize(
@@ -98,18 +99,18 @@ def test_what_the_data_do_not_have_is_refused(animals, settings, message):
 )
 def test_bad_words_are_refused(word, message):
     with pytest.raises(InvalidInput, match=message):
-        config.read([word])
+        recipes.read([word])
 
 
 @pytest.mark.parametrize("fairness", ["class-balanced", "frl"])
 def test_a_method_is_refused_what_it_needs(animals, fairness):
     train = animals.train
     without = Images(train.images[train.labels != 2], train.labels[train.labels != 2])
-    wanted = config.Config(model="logistic", batch=4, fairness=fairness)
+    wanted = Config.of(model="logistic", batch=4, fairness=fairness)
     lacking = animals._replace(train=without) if fairness == "class-balanced" else animals
     message = "none of 'cat'" if fairness == "class-balanced" else "must be held out"
     with pytest.raises(InvalidInput, match=message):
-        experiment.prepare(wanted, lacking)
+        prepare(wanted, lacking)
 
 
 WORDS = (
@@ -141,8 +142,8 @@ def test_training_and_evaluation_see_the_same_classes(tmp_path):
     whole = select_classes(digits, ("8", "3"))
     assert settings["classes"] == ["8", 3]
     assert settings["fingerprint"] == found.attrs["fingerprint"] == whole.fingerprint
-    prepared = experiment.prepare(config.read(WORDS)[1], digits)
-    training = prepared.plan.parts.training
+    prepared = prepare(recipes.read(WORDS)[1], digits)
+    training = prepared.training.images.train
     assert np.bincount(training.labels).tolist() == [60, 15]
-    assert np.bincount(prepared.plan.parts.held_out.labels).tolist() == [5, 5]
+    assert np.bincount(prepared.training.images.held_out.labels).tolist() == [5, 5]
     assert settings["training_fingerprint"] == fingerprint(training)

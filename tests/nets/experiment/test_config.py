@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from nets import config
 from nets.attacks.gradient import near_input
+from nets.configs import recipes
+from nets.configs.settings import Config
 from nets.data.load import load
-from nets.experiment import prepare as experiment
+from nets.experiment.prepare import description, identity, matches_recorded, prepare
 from nets.runs import folder as run_folder
 from theory.domain import InvalidInput
 
@@ -20,27 +21,29 @@ def digits():
     return load()
 
 
-@pytest.mark.parametrize("name", config.names())
+@pytest.mark.parametrize("name", recipes.names())
 def test_every_file_says_what_to_expect(name):
-    head = (config.CONFIGS / f"{name}.toml").read_text("utf-8").split("format =")[0]
+    head = recipes.path_of(name).read_text("utf-8").split("format =")[0]
     for word in ("Paper:", "Command:", "Time:", "Expected:"):
         assert f"# {word}" in head
     assert re.search(r"Command: +python -m nets train", head)
-    assert config.read([name])[0] == name
+    assert recipes.read([name])[0] == name
 
 
 def test_words_take_the_place_of_the_file():
-    name, found = config.read([])
-    assert name == config.DEFAULT
-    assert found.milestones == ()
+    name, found = recipes.read([])
+    assert name == recipes.DEFAULT
+    assert found.optimisation.milestones == ()
     words = ["radius=8/255", "epochs=3", "schedule=piecewise", "milestones=[1, 2]", "rate=1"]
-    _, changed = config.read([name, *words, "options.hidden=[7]", "flip=true"])
-    assert changed.radius == 8 / 255
-    assert (changed.epochs, changed.schedule, changed.flip) == (3, "piecewise", True)
-    assert changed.milestones == (1, 2)
-    assert isinstance(changed.rate, float)
-    assert changed.options == found.options | {"hidden": [7]}
-    assert changed.model == found.model
+    _, changed = recipes.read([name, *words, "options.hidden=[7]", "flip=true"])
+    assert changed.objective.radius == 8 / 255
+    optimisation = changed.optimisation
+    assert (optimisation.epochs, optimisation.schedule) == (3, "piecewise")
+    assert changed.objective.flip is True
+    assert optimisation.milestones == (1, 2)
+    assert isinstance(optimisation.rate, float)
+    assert changed.network.options == found.network.options | {"hidden": [7]}
+    assert changed.network.model == found.network.model
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,7 @@ def test_words_take_the_place_of_the_file():
 )
 def test_bad_words_are_refused(words, message):
     with pytest.raises(InvalidInput, match=message):
-        config.read(words)
+        recipes.read(words)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +81,9 @@ def test_bad_files_are_refused(text, message, tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidInput, match=message):
-        config.read([str(path)])
+        recipes.read([str(path)])
     path.write_text("format = 1\nepochs = 3", encoding="utf-8")
-    assert config.read([str(path), "batch=7"]) == ("own", config.Config(epochs=3, batch=7))
+    assert recipes.read([str(path), "batch=7"]) == ("own", Config.of(epochs=3, batch=7))
 
 
 @pytest.mark.parametrize(
@@ -126,38 +129,38 @@ def test_bad_files_are_refused(text, message, tmp_path):
 )
 def test_bad_settings_are_refused_before_anything_runs(words, message, digits):
     with pytest.raises(InvalidInput, match=message):
-        experiment.prepare(config.read([words])[1], digits)
+        prepare(recipes.read([words])[1], digits)
 
 
 def test_settings_become_a_plan(digits):
     words = ["objective=trades", "fairness=dafa", "fairness_options.warm_up=3", "model=logistic"]
-    _, found = config.read([*words, "options={}", "batch_norm=batch", "attack_steps=7"])
-    plan = experiment.prepare(found, digits).plan
-    assert plan.task.method.due(3)
-    assert not plan.task.method.due(2)
-    inner = plan.task.inner
+    _, found = recipes.read([*words, "options={}", "batch_norm=batch", "attack_steps=7"])
+    plan = prepare(found, digits).training
+    assert plan.spec.method.due(3)
+    assert not plan.spec.method.due(2)
+    inner = plan.spec.inner
     assert (inner.steps, inner.batch_norm, inner.start) == (7, "batch", near_input)
-    assert len(plan.parts.training.labels) == 4000 - 10 * found.held_out
-    assert len(plan.parts.probe.labels) == 256
-    identity = experiment.identity(experiment.prepare(found, digits))
-    assert identity["fingerprint"] == digits.fingerprint
-    assert not {"protocol", "samples"} & set(identity)
-    prepared = experiment.prepare(found, digits)
-    older = {name: value for name, value in identity.items() if name != "imbalance"}
-    assert experiment.matches_recorded(identity, prepared)
-    assert experiment.matches_recorded(older, prepared)  # made before there was that key
-    for other in (identity | {"imbalance": 2.0}, identity | {"gone": 1}, None):
-        assert not experiment.matches_recorded(other, prepared)
+    assert len(plan.images.train.labels) == 4000 - 10 * found.data.held_out
+    assert len(plan.images.probe.labels) == 256
+    ours = identity(prepare(found, digits))
+    assert ours["fingerprint"] == digits.fingerprint
+    assert not {"protocol", "samples"} & set(ours)
+    prepared = prepare(found, digits)
+    older = {name: value for name, value in ours.items() if name != "imbalance"}
+    assert matches_recorded(ours, prepared)
+    assert matches_recorded(older, prepared)  # made before there was that key
+    for other in (ours | {"imbalance": 2.0}, ours | {"gone": 1}, None):
+        assert not matches_recorded(other, prepared)
 
 
 @pytest.fixture(scope="module")
 def trained(digits, tmp_path_factory):
     """A run of logistic regression, not trained, as `start` finds it, and the words for it."""
     words = ["model=logistic", "options={}", "seed=3"]
-    found = experiment.prepare(config.read(words)[1], digits)
+    found = prepare(recipes.read(words)[1], digits)
     variables = jax.tree.map(lambda leaf: leaf + 1, found.fresh.chosen)
     folder = tmp_path_factory.mktemp("start") / "run"
-    run_folder.save(folder, run_folder.Run(experiment.description(found), found.module, variables))
+    run_folder.save(folder, run_folder.Run(description(found), found.network, variables))
     return folder, words, variables
 
 
@@ -165,14 +168,13 @@ def test_training_begins_from_a_run_wherever_it_lies(digits, trained, tmp_path):
     folder, words, variables = trained
     elsewhere = shutil.copytree(folder, tmp_path / "elsewhere")
     found = [
-        experiment.prepare(config.read([*words, f"start={path}"])[1], digits)
-        for path in (folder, elsewhere)
+        prepare(recipes.read([*words, f"start={path}"])[1], digits) for path in (folder, elsewhere)
     ]
     for one in found:
         jax.tree.map(np.testing.assert_array_equal, one.fresh.state.variables, variables)
-    one, two = (experiment.identity(one) for one in found)
+    one, two = (identity(one) for one in found)
     assert one == two
-    assert one != experiment.identity(experiment.prepare(config.read(words)[1], digits))
+    assert one != identity(prepare(recipes.read(words)[1], digits))
 
 
 @pytest.mark.parametrize(
@@ -186,4 +188,4 @@ def test_training_begins_from_a_run_wherever_it_lies(digits, trained, tmp_path):
 def test_a_start_that_does_not_fit_is_refused(digits, trained, words, message):
     folder, common, _ = trained
     with pytest.raises(InvalidInput, match=message):
-        experiment.prepare(config.read([*common, f"start={folder}", *words])[1], digits)
+        prepare(recipes.read([*common, f"start={folder}", *words])[1], digits)

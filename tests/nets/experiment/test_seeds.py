@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from nets import __main__ as command
-from nets.experiment import prepare as experiment
 from nets.experiment import seeds
+from nets.experiment.prepare import identity, prepare
 from nets.runs import folder as run_folder
 from nets.training import batched_seeds, checkpoint, loop, monitor
 from nets.training import step as training_step
+from nets.training.progress import stopped
 from support import quick, small_training
 from theory.domain import InvalidInput
 
 # With other images for each seed.
-CONFIG = small_training.CONFIG._replace(epochs=2, seed=4)
-PLAIN = CONFIG._replace(model="logistic", options={}, fairness="none", fairness_options={})
+CONFIG = small_training.CONFIG.replace(epochs=2, seed=4)
+PLAIN = CONFIG.replace(model="logistic", options={}, fairness="none", fairness_options={})
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +35,14 @@ def quickly(monkeypatch):
 
 
 def ended(prepared):
-    return loop.run_seeds([one.plan for one in prepared], [one.fresh for one in prepared])
+    return loop.run_seeds([one.training for one in prepared], [one.fresh for one in prepared])
 
 
 def alone(config, digits, like):
     """Returns what a training of its own comes to, with functions that are compiled already."""
-    one = experiment.prepare(config, digits)
-    watch = like.plan.monitor._replace(seed=config.seed)
-    return loop.run(one.plan._replace(step=like.plan.step, monitor=watch), one.fresh)
+    one = prepare(config, digits)
+    watch = like.training.monitor._replace(seed=config.optimisation.seed)
+    return loop.run(one.training._replace(step=like.training.step, monitor=watch), one.fresh)
 
 
 def leaves(progress):
@@ -49,10 +50,10 @@ def leaves(progress):
 
 
 def test_each_seed_has_the_bits_of_a_training_alone(digits, quickly):
-    prepared = seeds.prepare(CONFIG._replace(seeds=2), digits)
+    prepared = seeds.prepare(CONFIG.replace(seeds=2), digits)
     found = ended(prepared)
     for seed, ours in zip((4, 5), found, strict=True):
-        theirs = alone(CONFIG._replace(seed=seed), digits, prepared[0])
+        theirs = alone(CONFIG.replace(seed=seed), digits, prepared[0])
         assert ours.records == theirs.records
         for (path, one), (_, two) in zip(leaves(ours), leaves(theirs), strict=True):
             assert one.dtype == two.dtype, path
@@ -64,11 +65,11 @@ def test_each_seed_has_the_bits_of_a_training_alone(digits, quickly):
 
 
 def test_where_seeds_are_batched_only_rounding_differs(digits, quickly, monkeypatch):
-    monkeypatch.setattr(batched_seeds, "in_turn", lambda task: False)
-    prepared = seeds.prepare(PLAIN._replace(seeds=2), digits)
-    assert [experiment.identity(one)["seeds"] for one in prepared] == [2, 2]
-    like = experiment.prepare(PLAIN, digits)
-    theirs = [alone(PLAIN._replace(seed=seed), digits, like) for seed in (4, 5)]
+    monkeypatch.setattr(batched_seeds, "seeds_take_turns", lambda spec: False)
+    prepared = seeds.prepare(PLAIN.replace(seeds=2), digits)
+    assert [identity(one)["seeds"] for one in prepared] == [2, 2]
+    like = prepare(PLAIN, digits)
+    theirs = [alone(PLAIN.replace(seed=seed), digits, like) for seed in (4, 5)]
     for ours, own in zip(ended(prepared), theirs, strict=True):
         one, two = (p.state.variables["params"]["head"]["kernel"] for p in (ours, own))
         # Ten sums of sixty terms, and no pixel is near the change of a sign.
@@ -79,13 +80,13 @@ def test_where_seeds_are_batched_only_rounding_differs(digits, quickly, monkeypa
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda"])
 def test_a_batched_step_of_convolutions_is_a_program(digits, monkeypatch, platform):
-    monkeypatch.setattr(batched_seeds, "in_turn", lambda task: False)
+    monkeypatch.setattr(batched_seeds, "seeds_take_turns", lambda spec: False)
     monkeypatch.setattr(training_step, "jit", jax.jit)
-    prepared = seeds.prepare(CONFIG._replace(seeds=2), digits)
+    prepared = seeds.prepare(CONFIG.replace(seeds=2), digits)
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[one.fresh.state for one in prepared])
     images, chosen = digits.train, np.zeros((2, 60), np.int32)
     numbers = np.uint32(1), np.uint32(0), np.arange(2, dtype=np.uint32)
-    traced = prepared[0].plan.step.trace(states, images.images, images.labels, chosen, *numbers)
+    traced = prepared[0].training.step.trace(states, images.images, images.labels, chosen, *numbers)
     assert "stablehlo.convolution" in traced.lower(lowering_platforms=(platform,)).as_text()
 
 
@@ -98,20 +99,20 @@ def test_a_seed_that_collapses_stops_and_the_others_go_on(digits, quickly):
         robust = np.asarray(place) < judge.below
         return np.ones_like(robust), robust
 
-    config = PLAIN._replace(seeds=2, epochs=3, ema=0.0)
+    config = PLAIN.replace(seeds=2, epochs=3, ema=0.0)
     prepared = seeds.prepare(config, digits)
     plans = [
-        one.plan._replace(
-            monitor=one.plan.monitor._replace(judge=judge),
-            parts=one.plan.parts._replace(held_out=None),
+        one.training._replace(
+            monitor=one.training.monitor._replace(judge=judge),
+            images=one.training.images._replace(held_out=None),
         )
         for one in prepared
     ]
     kept = []
     first, second = loop.run_seeds(plans, [one.fresh for one in prepared], kept.append)
     assert (len(first.records), len(second.records)) == (2, 3)
-    assert loop.stopped(first)
-    assert not loop.stopped(second)
+    assert stopped(first)
+    assert not stopped(second)
     assert int(second.state.steps) == 9
     again = seeds.unpacked(seeds.packed((first, second)))
     assert [one.records for one in again] == [first.records, second.records]
@@ -199,4 +200,4 @@ def test_a_folder_that_holds_another_run_is_refused(whole, tmp_path):
 @pytest.mark.parametrize(("seed", "count"), [(0, 0), (2**32 - 1, 2)])
 def test_seeds_out_of_range_are_refused(digits, seed, count):
     with pytest.raises(InvalidInput, match=f"seeds = {count}"):
-        seeds.prepare(PLAIN._replace(seed=seed, seeds=count), digits)
+        seeds.prepare(PLAIN.replace(seed=seed, seeds=count), digits)

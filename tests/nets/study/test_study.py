@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from nets import __main__ as command
-from nets import config
 from nets.compute import compiler
+from nets.configs import recipes
 from nets.evaluation import file as evaluation_file
 from nets.runs import folder as run_folder
 from nets.study import file as study_file
@@ -78,13 +78,16 @@ def test_a_plan_pairs_seeds_and_begins_from_the_warm_up(written):
     names = ["warm-up-seed4", "plain-seed4", "mixed-seed4"]
     assert [one.folder.name for one in found] == [*names, *(n.replace("4", "5") for n in names)]
     warm, plain, mixed = (one.config for one in found[:3])
-    assert (warm.rate, plain.rate, mixed.rate) == (0.2, 0.3, 0.3)
-    assert (warm.start, plain.start, mixed.start) == ("", *["out/warm-up-seed4"] * 2)
-    assert (warm.mix, plain.mix, mixed.mix) == (1.0, 1.0, 0.6)
-    assert {one.config.samples for one in found} == {7}
-    assert [one.config.seed for one in found] == [4, 4, 4, 5, 5, 5]
-    base = config.read(["mnist-5k-natural"])[1]
-    assert warm.schedule == plain.schedule == base.schedule
+    trio = (warm, plain, mixed)
+    assert [config.optimisation.rate for config in trio] == [0.2, 0.3, 0.3]
+    starts = [config.optimisation.start for config in trio]
+    assert starts == ["", *["out/warm-up-seed4"] * 2]
+    assert [config.objective.mix for config in trio] == [1.0, 1.0, 0.6]
+    assert {one.config.evaluation.samples for one in found} == {7}
+    assert [one.config.optimisation.seed for one in found] == [4, 4, 4, 5, 5, 5]
+    base = recipes.read(["mnist-5k-natural"])[1]
+    schedules = {config.optimisation.schedule for config in (warm, plain, base)}
+    assert len(schedules) == 1
 
 
 def test_a_plan_is_what_train_would_read(written):
@@ -99,7 +102,7 @@ def test_a_plan_is_what_train_would_read(written):
         "seed=3",
     ]
     words += ["training_samples=40", "held_out=0", "mix=0.8", "protocol=quick", "samples=200"]
-    assert one.config == config.read([*words, "start=out/warm-up-seed3"])[1]
+    assert one.config == recipes.read([*words, "start=out/warm-up-seed3"])[1]
 
 
 @pytest.mark.parametrize(

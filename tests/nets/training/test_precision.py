@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from nets.attacks.losses import cross_entropy
-from nets.config import Config
+from nets.configs.settings import Config
 from nets.data.pixels import to_floats
-from nets.experiment import prepare as experiment
+from nets.experiment.prepare import prepare
+from nets.experiment.run import run_experiment
 from nets.models import registry as models
 from nets.runs import folder as run_folder
 from nets.training import loop, monitor
 from nets.training import step as training_step
 from support import quick, small_training
 
-CONFIG = Config(
+CONFIG = Config.of(
     model="preact-resnet-18",
     options={"stem": 4, "widths": [4, 8], "blocks": 1, "mean": 0.13, "std": 0.31},
     precision="bfloat16",
@@ -39,16 +40,16 @@ def prepared(digits):
     with pytest.MonkeyPatch.context() as patch:
         for module in (training_step, monitor):
             patch.setattr(module, "jit", quick.jit)
-        return experiment.prepare(CONFIG, digits)
+        return prepare(CONFIG, digits)
 
 
 @pytest.fixture(scope="module")
 def progress(prepared):
-    return loop.run(prepared.plan, prepared.fresh)
+    return loop.run(prepared.training, prepared.fresh)
 
 
 def batch_of(prepared):
-    images = prepared.plan.parts.training
+    images = prepared.training.images.train
     return to_floats(jnp.asarray(images.images[:25])), jnp.asarray(images.labels[:25])
 
 
@@ -65,7 +66,7 @@ def test_a_network_in_bfloat16_learns_and_all_that_is_kept_is_float32(progress):
 
 
 def test_convolutions_of_the_step_are_in_bfloat16_and_the_head_is_not(prepared, progress):
-    plan, images = prepared.plan, prepared.plan.parts.training
+    plan, images = prepared.training, prepared.training.images.train
     chosen, first = np.arange(25, dtype=np.int32), map(np.uint32, (1, 0, 0))
     arguments = (progress.state, images.images, images.labels, chosen, *first)
     text = plan.step.lower(*arguments).as_text()
@@ -79,17 +80,17 @@ def test_convolutions_of_the_step_are_in_bfloat16_and_the_head_is_not(prepared, 
 
 def test_pixels_and_their_gradients_stay_float32_in_ball_and_box(prepared, progress):
     x, y = batch_of(prepared)
-    task, variables = prepared.plan.task, progress.state.variables
+    spec, variables = prepared.training.spec, progress.state.variables
 
     @quick.jit
     def attacked(x, y):
         key = jax.random.key(0)
-        return task.objective(key, task.apply, variables, x, y, task.inner)
+        return spec.objective(key, spec.apply, variables, x, y, spec.inner)
 
     loss, outcome = attacked(x, y)
     points = outcome.points
     assert {a.dtype for a in (loss, points, outcome.adversarial)} == {jnp.dtype("float32")}
-    assert float(jnp.abs(points - x).max()) <= CONFIG.radius * (1 + 1e-6)
+    assert float(jnp.abs(points - x).max()) <= CONFIG.objective.radius * (1 + 1e-6)
     assert float(points.min()) >= 0
     assert float(points.max()) <= 1
     moved = np.asarray(points[points != x])
@@ -102,7 +103,7 @@ def test_pixels_and_their_gradients_stay_float32_in_ball_and_box(prepared, progr
 
         return quick.jit(jax.grad(total))(x)
 
-    settings = (CONFIG.model, 10, CONFIG.options)
+    settings = (CONFIG.network.model, 10, CONFIG.network.options)
     narrow, wide = (slope(models.of_settings(*settings, p)) for p in ("bfloat16", "float32"))
     assert narrow.dtype == jnp.float32
     # Measured 0.12: rounding moves units across zero. No gradient would give 1, chance 1.4.
@@ -111,12 +112,12 @@ def test_pixels_and_their_gradients_stay_float32_in_ball_and_box(prepared, progr
 
 
 def test_a_run_is_loaded_in_the_precision_that_it_was_trained_in(prepared, progress, tmp_path):
-    experiment.run(prepared, tmp_path)
+    run_experiment(prepared, tmp_path)
     loaded = run_folder.load(tmp_path)
-    assert loaded.module == prepared.module
+    assert loaded.module == prepared.network
     assert loaded.settings["training"]["precision"] == "bfloat16"
     x, _ = batch_of(prepared)
-    ours = quick.jit(prepared.module.apply)(progress.state.average, x)
+    ours = quick.jit(prepared.network.apply)(progress.state.average, x)
     np.testing.assert_array_equal(quick.jit(loaded.module.apply)(loaded.variables, x), ours)
     del loaded.settings["precision"]
     assert run_folder.module_of(loaded.settings).dtype == jnp.float32

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from nets import __main__ as command
-from nets.experiment import prepare as experiment
+from nets.experiment.prepare import prepare
+from nets.experiment.run import run_experiment
 from nets.runs import folder as run_folder
 from nets.runs import lock
 from nets.training import checkpoint, loop
@@ -31,12 +32,12 @@ def digits():
 
 @pytest.fixture(scope="module")
 def prepared(digits):
-    return experiment.prepare(CONFIG, digits)
+    return prepare(CONFIG, digits)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(prepared):
-    return loop.run(prepared.plan, prepared.fresh)
+    return loop.run(prepared.training, prepared.fresh)
 
 
 class Stopped(Exception):
@@ -56,7 +57,7 @@ def stop_after(epoch, folder):
 def stopped(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopped")
     with pytest.raises(Stopped):
-        loop.run(prepared.plan, prepared.fresh, stop_after(2, folder))
+        loop.run(prepared.training, prepared.fresh, stop_after(2, folder))
     return folder
 
 
@@ -80,7 +81,7 @@ def test_two_epochs_and_two_more_are_four(prepared, undisturbed, halfway):
     assert len(again.records) == 2
     assert not (np.asarray(again.state.fairness.weights) == 1).all()
     assert "batch_stats" in again.state.variables
-    require_same(loop.run(prepared.plan, again), undisturbed)
+    require_same(loop.run(prepared.training, again), undisturbed)
 
 
 def test_without_a_checkpoint_training_begins(prepared, tmp_path):
@@ -102,8 +103,8 @@ def test_a_checkpoint_of_another_training_is_refused_and_left(prepared, digits, 
     assert len(whole.records) == 2
     with pytest.raises(InvalidInput, match=r"imbalance = 1\.0, this training has 2\.0"):
         checkpoint.restore(halfway, SETTINGS | {"imbalance": 2.0}, prepared.fresh)
-    wide = CONFIG._replace(options={"stem": 5, "widths": [4], "blocks": 1})
-    other = experiment.prepare(wide, digits).fresh
+    wide = CONFIG.replace(options={"stem": 5, "widths": [4], "blocks": 1})
+    other = prepare(wide, digits).fresh
     with pytest.raises(InvalidInput, match=r"arrays \(chosen/.*has 'float32\[.*5"):
         checkpoint.restore(halfway, SETTINGS, other)
     assert contents(halfway) == before
@@ -136,7 +137,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(prepared, undisturbed, halfway, 
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert contents(halfway) == before
     again = checkpoint.restore(halfway, SETTINGS, prepared.fresh)
-    require_same(loop.run(prepared.plan, again), undisturbed)
+    require_same(loop.run(prepared.training, again), undisturbed)
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -151,7 +152,7 @@ WORDS = ("model=logistic", "options={}", "epochs=3", "batch=500", "attack_steps=
 # Holds the folder until it is killed.
 HOLDING = """
 import pathlib, sys, time
-from nets import lock
+from nets.runs import lock
 with lock.held(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -159,7 +160,8 @@ with lock.held(pathlib.Path(sys.argv[1])):
 # Dies by SIGKILL between the checkpoint of the second epoch and its line in the log.
 DYING = """
 import os, pathlib, signal, sys
-from nets import __main__ as command, runs
+from nets import __main__ as command
+from nets.runs import folder as runs
 write = runs.write_log
 def dying(folder, records):
     if len(records) == 2:
@@ -213,5 +215,5 @@ def test_a_folder_is_trained_into_by_one_process(tmp_path):
 def test_a_run_that_was_finished_meanwhile_is_left(prepared, tmp_path):
     (tmp_path / run_folder.SETTINGS).write_text("{}", encoding="utf-8")
     with pytest.raises(InvalidInput, match="holds a run already"):
-        experiment.run(prepared, tmp_path)
+        run_experiment(prepared, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [run_folder.SETTINGS]

@@ -11,9 +11,11 @@ from nets.models import registry as models
 from nets.objectives.augment import augment, shifted
 from nets.objectives.inner_attack import apply_of, pgd_inner
 from nets.objectives.losses import adversarial, natural
+from nets.training import epoch as training_epoch
 from nets.training import loop, schedules
 from nets.training import step as training_step
-from nets.training.monitor import Monitor, count_correct, held_out, make_monitor
+from nets.training.monitor import Monitor, count_correct, held_out_statistics, make_monitor
+from nets.training.progress import Training, begin, best, require_training, stopped, with_probe
 from theory.domain import InvalidInput
 from theory.problem import LinfBall
 
@@ -64,17 +66,17 @@ def test_two_epochs_are_those_of_numpy(linear):
     module, variables = linear
     images = some_images()
     rates = schedules.build("piecewise", 0.5, 2, 2, milestones=(1,))
-    task = training_step.StepSpec(
+    spec = training_step.StepSpec(
         apply_of(module), training_step.sgd(rates, 0.9, decay=0.1), seed=3, ema=0.5
     )
     state, step = (
-        training_step.start(task, variables, images.labels, CLASSES),
-        training_step.make_step(task),
+        training_step.start(spec, variables, images.labels, CLASSES),
+        training_step.make_step(spec),
     )
     data = jnp.asarray(images.images), jnp.asarray(images.labels)
     for epoch in (1, 2):
-        state, loss = training_step.run_epoch(step, state, data, 3, epoch, BATCH)
-    chosen = [part for epoch in (1, 2) for part in training_step.batches(3, epoch, COUNT, BATCH)]
+        state, loss = training_epoch.run_epoch(step, state, data, 3, epoch, BATCH)
+    chosen = [part for epoch in (1, 2) for part in training_epoch.batches(3, epoch, COUNT, BATCH)]
     trail = by_hand(variables, images, [0.5, 0.5, 0.05, 0.05], chosen, 0.1, 0.9)
     for ours, theirs in zip(head(state.variables), trail[-1], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
@@ -91,8 +93,8 @@ def test_two_epochs_are_those_of_numpy(linear):
 
 
 def test_every_epoch_is_another_order_of_a_frozen_stream():
-    orders = [training_step.order(0, epoch, 50) for epoch in (1, 2)] + [
-        training_step.order(1, 1, 50)
+    orders = [training_epoch.order(0, epoch, 50) for epoch in (1, 2)] + [
+        training_epoch.order(1, 1, 50)
     ]
     for found in orders:
         np.testing.assert_array_equal(np.sort(found), np.arange(50))
@@ -100,7 +102,7 @@ def test_every_epoch_is_another_order_of_a_frozen_stream():
     # Whatever numpy becomes, these words stay: NEP 19.
     words = np.random.PCG64((7, 0, 1)).random_raw(50)
     assert list(orders[0][:3]) == sorted(range(50), key=lambda i: words[i])[:3]
-    assert [len(part) for part in training_step.batches(0, 1, 50, 16)] == [16, 16, 16]
+    assert [len(part) for part in training_epoch.batches(0, 1, 50, 16)] == [16, 16, 16]
 
 
 def test_fairness_learns_from_training_and_held_out_images(linear):
@@ -120,14 +122,12 @@ def test_fairness_learns_from_training_and_held_out_images(linear):
         update=update,
     )
     rates = schedules.build("constant", 0.1, 2, 2)
-    task = training_step.StepSpec(apply_of(module), training_step.sgd(rates), method=method)
-    monitor = make_monitor(task.apply, natural, None, LinfBall(0.0), CLASSES, 0)
-    parts = loop.split(images, held, 0)
-    plan = loop.Training(
-        task, training_step.make_step(task), monitor, parts, ("a", "b", "c"), 2, BATCH
-    )
-    loop.require_training(plan)
-    done = loop.run(plan, loop.begin(plan, variables))
+    spec = training_step.StepSpec(apply_of(module), training_step.sgd(rates), method=method)
+    monitor = make_monitor(spec.apply, natural, None, LinfBall(0.0), CLASSES, 0)
+    parts = with_probe(images, held, 0)
+    plan = Training(spec, training_step.make_step(spec), monitor, parts, ("a", "b", "c"), 2, BATCH)
+    require_training(plan)
+    done = loop.run(plan, begin(plan, variables))
     (found,) = seen
     assert float(done.state.fairness) == 1
     kernel, bias = head(done.state.variables)
@@ -172,7 +172,7 @@ def test_a_class_that_is_not_held_out_has_no_errors_but_nan(linear):
     images = some_images(4, 2)
     monitor = make_monitor(apply_of(module), natural, None, LinfBall(0.0), CLASSES, 0)
     found = count_correct(monitor, variables, images, 1)
-    statistics = held_out(monitor, variables, images, found, False)
+    statistics = held_out_statistics(monitor, variables, images, found, False)
     assert np.isnan(np.asarray(statistics.clean_errors)).tolist() == [False, False, True]
 
 
@@ -181,14 +181,12 @@ def plan_of(linear, rate=0.1, judge=None, drop=20.0, epochs=4, method=None):
     images = some_images()
     options = {} if method is None else {"method": method}
     rates = schedules.build("constant", rate, epochs, 2)
-    task = training_step.StepSpec(apply_of(module), training_step.sgd(rates), **options)
+    spec = training_step.StepSpec(apply_of(module), training_step.sgd(rates), **options)
     monitor = Monitor(judge, None, CLASSES)
-    parts = loop.split(images, None, 0)
+    parts = with_probe(images, None, 0)
     names = ("a", "b", "c")
-    plan = loop.Training(
-        task, training_step.make_step(task), monitor, parts, names, epochs, BATCH, drop
-    )
-    return plan, loop.begin(plan, variables)
+    plan = Training(spec, training_step.make_step(spec), monitor, parts, names, epochs, BATCH, drop)
+    return plan, begin(plan, variables)
 
 
 def test_training_stops_at_a_collapse_and_keeps_the_best(linear):
@@ -202,10 +200,11 @@ def test_training_stops_at_a_collapse_and_keeps_the_best(linear):
     done = loop.run(plan, begun, kept.append)
     assert [record["probe"]["robust"] for record in done.records] == [6, 12, 4]
     assert [record["collapsed"] for record in done.records] == [False, False, True]
-    assert loop.stopped(done)
-    assert loop.best(done) == 2
-    best = kept[1].state.variables
-    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), done.chosen, best)))
+    assert stopped(done)
+    assert best(done) == 2
+    second = kept[1].state.variables
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), done.chosen, second)
+    assert all(jax.tree.leaves(same))
     assert loop.run(plan, done) is done  # nothing is left to do
 
 
@@ -240,7 +239,7 @@ def test_radii_without_an_attack_are_refused(linear):
     method = FairnessMethod("wide", lambda counts: (), radii=lambda state: jnp.ones(CLASSES))
     plan, _ = plan_of(linear, method=method)
     with pytest.raises(InvalidInput, match="changes the radius of an attack"):
-        loop.require_training(plan)
+        require_training(plan)
 
 
 @pytest.mark.parametrize("rise", [0, 3])
@@ -259,14 +258,19 @@ def test_each_sample_is_attacked_with_the_radius_of_its_class_and_step(linear, r
     method = FairnessMethod("radii", lambda counts: (), radii=lambda state: factors)
     rates = schedules.build("constant", 0.1, 1, 2)
     inner = pgd_inner(LinfBall(0.1), steps=8, step=0.5)
-    task = training_step.StepSpec(
-        apply_of(module), training_step.sgd(rates), objective, inner, method, rise=rise
+    spec = training_step.StepSpec(
+        apply_of(module),
+        training_step.sgd(rates),
+        objective,
+        inner,
+        method,
+        radius_warm_up_steps=rise,
     )
-    state = training_step.start(task, variables, images.labels, CLASSES)
+    state = training_step.start(spec, variables, images.labels, CLASSES)
     data = jnp.asarray(images.images), jnp.asarray(images.labels)
-    step = training_step.make_step(task)
+    step = training_step.make_step(spec)
     for epoch in (1, 2):
-        state, _ = training_step.run_epoch(step, state, data, 0, epoch, BATCH)
+        state, _ = training_epoch.run_epoch(step, state, data, 0, epoch, BATCH)
         jax.effects_barrier()
     shares = [1 / 3, 2 / 3, 1, 1] if rise else [1] * 4
     for (far, labels), share in zip(reach, shares, strict=True):
