@@ -87,7 +87,8 @@ def test_intervals_at_another_level_are_not_compared(tmp_path):
 
 
 def test_variables_and_shapes_are_compared(tmp_path):
-    before = {"a": _dataset(), "b": _dataset().isel(radius=[0]), "c": _dataset()}
+    before = {name: _dataset() for name in "abcd"}
+    before["b"] = _dataset().isel(radius=[0])
     after = {
         "a": _dataset().drop_vars("theory"),
         "b": _dataset(),
