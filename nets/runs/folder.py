@@ -4,16 +4,21 @@ import hashlib
 import json
 import pathlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import numpy.typing as npt
 from flax import linen, traverse_util
 
 from nets.models import registry as models
 from sims.files import replace_whole, require_writable
 from theory.domain import InvalidInput
+
+# By name, as in params/head/kernel; flax gives them no types.
+_flatten: Callable[..., dict[str, Any]] = traverse_util.flatten_dict
+_unflatten: Callable[..., dict[str, Any]] = traverse_util.unflatten_dict
 
 SETTINGS, PARAMETERS, LOG = "run.json", "parameters.npz", "log.jsonl"
 FORMAT = 1
@@ -51,14 +56,14 @@ def save(folder: pathlib.Path, run: Run) -> None:
         InvalidInput: if the folder cannot be written to.
     """
     require_writable(folder)
-    flat = traverse_util.flatten_dict(run.variables, sep="/")
-    arrays = {name: np.asarray(value) for name, value in flat.items()}
+    arrays = {name: np.asarray(value) for name, value in _flatten(run.variables, sep="/").items()}
     text = json.dumps({"format": FORMAT, **run.settings}, indent=1)
 
     def write_arrays(path: pathlib.Path) -> None:
         with path.open("wb") as handle:
             np.savez(handle, allow_pickle=False, **arrays)
 
+    # In this order: a folder is a run once its settings are there, see `seeds.finished` and others.
     replace_whole(folder / PARAMETERS, write_arrays, "run")
     replace_whole(
         folder / SETTINGS, lambda path: path.write_text(text + "\n", encoding="utf-8"), "run"
@@ -85,9 +90,10 @@ def load(folder: pathlib.Path) -> Run:
     settings = _settings(folder)
     module = module_of(settings)
     arrays = _arrays(folder / PARAMETERS)
-    shape = (1, *settings["image_shape"])
-    wanted = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32))
-    shapes = traverse_util.flatten_dict(wanted, sep="/")
+    image = np.zeros((1, *settings["image_shape"]), np.float32)
+    # Shapes alone: nothing is computed, and no random number drawn.
+    shapes = _flatten(jax.eval_shape(module.init, jax.random.key(0), image), sep="/")
+    # Checked here, where model and array can be named: flax would fail at the first use.
     for name in sorted(shapes.keys() | arrays.keys()):
         theirs = arrays[name].shape if name in arrays else "none"
         ours = shapes[name].shape if name in shapes else "none"
@@ -96,20 +102,25 @@ def load(folder: pathlib.Path) -> Run:
                 f"run = {folder}: parameters of another model: {name} is {theirs}, "
                 f"{settings['model']} has {ours}"
             )
-    return Run(settings, module, traverse_util.unflatten_dict(arrays, sep="/"))
+    return Run(settings, module, _unflatten(arrays, sep="/"))
 
 
 def checksum(variables: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of variables: of names, types, shapes and bytes of all arrays."""
-    found = hashlib.sha256()
-    for name, value in sorted(traverse_util.flatten_dict(variables, sep="/").items()):
+    """Returns the SHA-256 of variables: of names, types, shapes and bytes of all arrays.
+
+    Runs record it of the network that they began from: it never changes.
+    """
+    digest = hashlib.sha256()
+    # Sorted, as dictionaries keep the order in which they were filled.
+    for name, value in sorted(_flatten(variables, sep="/").items()):
         array = np.asarray(value)
-        found.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _settings(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns what a run's file says, once it has all that `load` and its callers read."""
     path = folder / SETTINGS
     try:
         settings = json.loads(path.read_text("utf-8"))
@@ -125,7 +136,7 @@ def _settings(folder: pathlib.Path) -> dict[str, Any]:
     return dict(settings)
 
 
-def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _arrays(path: pathlib.Path) -> dict[str, npt.NDArray[Any]]:
     try:
         # Opened here, because numpy leaves a damaged archive open.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:

@@ -40,6 +40,8 @@ def held(folder: pathlib.Path) -> Iterator[None]:
 
 def _taken(path: pathlib.Path) -> int:
     """Returns the open file, locked, and still the one at its path."""
+    # Again where a process that ended took the file away between our opening and our locking it:
+    # then we hold a lock on a file that nobody else will find.
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -58,6 +60,7 @@ def _taken(path: pathlib.Path) -> int:
 
 def _lock(handle: int, path: pathlib.Path) -> None:
     reason = "this system has no flock"
+    # Without waiting: who comes second should hear at once, and not train a day later.
     if fcntl is not None:
         try:
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,6 +70,7 @@ def _lock(handle: int, path: pathlib.Path) -> None:
                 "another folder"
             ) from error
         except OSError as error:
+            # Of some network file systems; a training is worth more than the lock.
             reason = str(error.strerror)
     warnings.warn(
         f"{path.parent} cannot be locked ({reason}): train into it by one process at a time",

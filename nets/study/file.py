@@ -2,10 +2,11 @@
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from nets.evaluation import file as evaluation_file
@@ -61,7 +62,7 @@ def make(
                 raise InvalidInput(f"evaluations: none of {method} with seed {seed}")
             _require_alike(f"{method}, seed {seed}", first, evaluations[method, seed])
 
-    def table(value: Any) -> np.ndarray:
+    def table(value: Callable[[str, int], Any]) -> npt.NDArray[Any]:
         return np.array([[value(method, seed) for seed in seeds] for method in methods])
 
     names, runs = first["class"].values.tolist(), ("method", "seed")
@@ -94,6 +95,7 @@ def make(
             "versions": versions(),
         },
     )
+    # To a third: a study of 21 networks on 10,000 images is a file of 0.13 MB.
     for name in ("correct", "confusion", "label"):
         dataset[name].encoding = {"zlib": True, "complevel": 6, "shuffle": True}
     return dataset
@@ -112,9 +114,11 @@ def load(path: pathlib.Path) -> xr.Dataset:
     return dataset
 
 
-def flags(dataset: xr.Dataset, method: str, condition: str) -> np.ndarray:
+def flags(dataset: xr.Dataset, method: str, condition: str) -> npt.NDArray[np.bool_]:
     """Returns whether the networks of a method are right on each image, bool, (seed, sample)."""
-    return dataset["correct"].sel({"method": method, "condition": condition}).values.astype(bool)
+    correct = dataset["correct"].sel({"method": method, "condition": condition})
+    # In the file they are int8, which netCDF has and bool it has not.
+    return correct.values.astype(bool)
 
 
 def others(dataset: xr.Dataset) -> Sequence[str]:
@@ -124,33 +128,37 @@ def others(dataset: xr.Dataset) -> Sequence[str]:
 
 def stopped(dataset: xr.Dataset) -> list[str]:
     """Returns which trainings ended before their last epoch, because the probe collapsed."""
-    found = []
+    lines = []
     for method in dataset["method"].values:
         for seed in dataset["seed"].values:
-            part = dataset.sel({"method": method, "seed": seed})
-            taken = int(part["epochs"])
-            wanted = json.loads(str(part["settings"].values))["training"]["epochs"]
+            run = dataset.sel({"method": method, "seed": seed})
+            taken = int(run["epochs"])
+            wanted = json.loads(str(run["settings"].values))["training"]["epochs"]
             if taken < wanted:
-                found.append(f"{method} with seed {seed} after {taken} of {wanted} epochs")
-    return found
+                lines.append(f"{method} with seed {seed} after {taken} of {wanted} epochs")
+    return lines
 
 
-def _flags(found: xr.Dataset) -> np.ndarray:
-    assert found["attack"].values[0] == CLEAN
-    return found["correct"].isel(attack=[0, -1]).values
+def _flags(evaluation: xr.Dataset) -> npt.NDArray[Any]:
+    """Returns what is correct without attack and after the last one, (2, n), int8."""
+    # The flags of an attack are those after it and all before it: the last ones are of all.
+    assert evaluation["attack"].values[0] == CLEAN
+    return np.asarray(evaluation["correct"].isel(attack=[0, -1]).values)
 
 
-def _confusion(found: xr.Dataset) -> np.ndarray:
-    return found["confusion"].sel(condition=evaluation_file.ROBUST).values
+def _confusion(evaluation: xr.Dataset) -> npt.NDArray[Any]:
+    """Returns how often a class, by row, is taken for another under attack, (K, K), int64."""
+    return np.asarray(evaluation["confusion"].sel(condition=evaluation_file.ROBUST).values)
 
 
-def _require_alike(name: str, first: xr.Dataset, found: xr.Dataset) -> None:
+def _require_alike(name: str, first: xr.Dataset, evaluation: xr.Dataset) -> None:
+    """Raises InvalidInput unless two evaluations are of the same images under the same threat."""
     for key in SHARED:
-        if found.attrs[key] != first.attrs[key]:
+        if evaluation.attrs[key] != first.attrs[key]:
             raise InvalidInput(
-                f"evaluation of {name}: {key} = {found.attrs[key]}, that of another run has "
+                f"evaluation of {name}: {key} = {evaluation.attrs[key]}, that of another run has "
                 f"{first.attrs[key]}; a study compares the same samples under the same threat"
             )
     for axis in ("label", "attack", "class"):
-        if not np.array_equal(found[axis].values, first[axis].values):
+        if not np.array_equal(evaluation[axis].values, first[axis].values):
             raise InvalidInput(f"evaluation of {name}: its {axis} values are not those of others")

@@ -1,6 +1,7 @@
 """What a study says: the change from the reference, with intervals, verdicts and tables."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,7 +11,7 @@ from scipy import stats
 from nets.evaluation import paired
 from nets.evaluation.file import CONDITIONS, ROBUST
 from nets.evaluation.outcomes import CLEAN
-from nets.evaluation.per_class import class_counts
+from nets.evaluation.per_class import ClassCounts, class_counts
 from nets.evaluation.worst_class import accuracies, best_change_interval, worst_class_interval
 from nets.study.file import flags, others, stopped
 from sims.stats.average_mean import average_interval
@@ -23,12 +24,14 @@ CLEAN_AVERAGE, ROBUST_AVERAGE, WORST, GAP = QUANTITIES = (
     "worst class",
     "gap",
 )
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 HELPS, HURTS, UNDECIDED = "helps", "hurts", "too small to decide"
 # Of which a rise is bad.
 LOWER_IS_BETTER = (GAP,)
 
 
-def measured(correct: NDArray, labels: NDArray, classes: int) -> NDArray:
+def measured(correct: Flags, labels: NDArray[np.integer[Any]], classes: int) -> Floats:
     """Returns the quantities of networks: averages, worst robust class, gap, (..., 4).
 
     Args:
@@ -78,10 +81,13 @@ def changes(dataset: xr.Dataset, level: float | None = None) -> xr.Dataset:
     everything = dataset["method"].values.tolist()
     value = measured(correct, labels, classes)
     mine = [everything.index(name) for name in methods]
+    # Paired: seed by seed, as a seed is the same images, the same order and the same first weights.
     by_seed = value[mine] - value[[everything.index(dataset.reference)]]
+    # Half of the level for the quantities and half for the classes, of each method alike
+    # (Bonferroni).
     share = level / 2 / len(methods)
     bounds = np.array([_intervals(dataset, name, share) for name in methods])
-    within = np.array([_class_intervals(dataset, name, share) for name in methods])
+    class_bounds = np.array([_class_intervals(dataset, name, share) for name in methods])
     student = [students(by_seed[:, :, k], level) for k in range(len(QUANTITIES))]
     per_class = accuracies(correct, labels, classes)
     parts, over = ("method", "quantity"), ("method", "condition", "class")
@@ -99,8 +105,8 @@ def changes(dataset: xr.Dataset, level: float | None = None) -> xr.Dataset:
             "rho": (("method", "seed"), _rho(dataset, methods)),
             "class_value": (("all_methods", "seed", "condition", "class"), per_class),
             "class_change": (over, (per_class[mine] - reference).mean(1)),
-            "class_low": (over, within[..., 0]),
-            "class_high": (over, within[..., 1]),
+            "class_low": (over, class_bounds[..., 0]),
+            "class_high": (over, class_bounds[..., 1]),
         },
         coords={
             "all_methods": everything,
@@ -114,7 +120,7 @@ def changes(dataset: xr.Dataset, level: float | None = None) -> xr.Dataset:
     )
 
 
-def average_change(first: NDArray, second: NDArray, level: float) -> Bounds:
+def average_change(first: Flags, second: Flags, level: float) -> Bounds:
     """Returns an interval of the mean over networks of the change in accuracy of second to first.
 
     Args:
@@ -122,6 +128,8 @@ def average_change(first: NDArray, second: NDArray, level: float) -> Bounds:
         level: error probability in (0, 1).
     """
     number = len(first)
+    # By how many networks an image is gained: images are independent draws of 2 S + 1 known values,
+    # so that the interval is finite-sample, however the S networks depend on one another.
     gained = first.astype(int).sum(0) - second.astype(int).sum(0)
     counts = np.bincount(gained + number, minlength=2 * number + 1)
     return average_interval(np.arange(-number, number + 1) / number, counts, level)
@@ -133,32 +141,35 @@ def _intervals(dataset: xr.Dataset, method: str, share: float) -> list[list[floa
     pairs = {
         at: (flags(dataset, method, at), flags(dataset, dataset.reference, at)) for at in CONDITIONS
     }
+    # Each for itself: the worst class of a network is that of its own, found on the same images.
     worst = worst_class_interval(*pairs[ROBUST], labels, classes, each)
     best = best_change_interval(*pairs[ROBUST], labels, classes, each)
-    found = {
+    intervals = {
         CLEAN_AVERAGE: average_change(*pairs[CLEAN], each),
         ROBUST_AVERAGE: average_change(*pairs[ROBUST], each),
         WORST: worst,
+        # No level of its own: it holds wherever the two above do.
         GAP: Bounds(best.low - worst.high, best.high - worst.low),
     }
-    return [[float(end) for end in found[name]] for name in QUANTITIES]
+    return [[float(end) for end in intervals[name]] for name in QUANTITIES]
 
 
 def _class_intervals(dataset: xr.Dataset, method: str, share: float) -> list[list[list[float]]]:
     """Returns the ends of the classes' intervals, (2, K, 2)."""
     labels, classes = dataset["label"].values, dataset.sizes["class"]
     each = share / (len(CONDITIONS) * classes)
-    found = []
+    ends = []
     for condition in CONDITIONS:
-        one, two = (flags(dataset, name, condition) for name in (method, dataset.reference))
+        mine, theirs = (flags(dataset, name, condition) for name in (method, dataset.reference))
         rows = [
-            average_change(one[:, labels == k], two[:, labels == k], each) for k in range(classes)
+            average_change(mine[:, labels == k], theirs[:, labels == k], each)
+            for k in range(classes)
         ]
-        found.append([[float(end) for end in row] for row in rows])
-    return found
+        ends.append([[float(end) for end in row] for row in rows])
+    return ends
 
 
-def students(by_seed: NDArray, level: float) -> Bounds:
+def students(by_seed: Floats, level: float) -> Bounds:
     """Returns Student's intervals of means, (...), from values (..., S); nan for a single one.
 
     Args:
@@ -171,12 +182,14 @@ def students(by_seed: NDArray, level: float) -> Bounds:
     number = by_seed.shape[-1]
     mean = by_seed.mean(-1)
     if number < 2:
+        # A spread cannot be seen: the reports leave the interval out.
         return Bounds(mean * np.nan, mean * np.nan)
     reach = stats.t.isf(level / 2, number - 1) * by_seed.std(-1, ddof=1) / number**0.5
     return Bounds(mean - reach, mean + reach)
 
 
-def _verdicts(bounds: NDArray) -> NDArray:
+def _verdicts(bounds: Floats) -> NDArray[np.str_]:
+    """Returns the verdict of each method and quantity, (M, 4), from its ends, (M, 4, 2)."""
     lower = [name in LOWER_IS_BETTER for name in QUANTITIES]
     return np.array(
         [
@@ -192,15 +205,17 @@ def verdict(low: float, high: float, lower_is_better: bool = False) -> str:
     >>> verdict(0.01, 0.2), verdict(0.01, 0.2, lower_is_better=True), verdict(-0.1, 0.1)
     ('helps', 'hurts', 'too small to decide')
     """
+    # An interval that touches zero decides nothing: no change is not excluded.
     if low <= 0 <= high:
         return UNDECIDED
     return HELPS if (low > 0) != lower_is_better else HURTS
 
 
-def _rho(dataset: xr.Dataset, methods: Sequence[str]) -> NDArray:
+def _rho(dataset: xr.Dataset, methods: Sequence[str]) -> Floats:
+    """Returns rho, under attack, of each method and seed against the reference's, (M, S)."""
     labels, classes = dataset["label"].values, dataset.sizes["class"]
 
-    def counts(name: str) -> list:
+    def counts(name: str) -> list[ClassCounts]:
         return [class_counts(labels, row, classes) for row in flags(dataset, name, ROBUST)]
 
     before = counts(dataset.reference)
@@ -209,62 +224,62 @@ def _rho(dataset: xr.Dataset, methods: Sequence[str]) -> NDArray:
     )
 
 
-def summary(found: xr.Dataset) -> str:
+def summary(changed: xr.Dataset) -> str:
     """Returns a table of what `changes` found, for a screen."""
     lines = [
         "values in %, mean over seeds (each seed)",
         f"{'':12}" + "".join(f"  {name:26}" for name in QUANTITIES),
     ]
-    for name in found["all_methods"].values:
-        cells = [_spread(found["value"].sel(all_methods=name, quantity=q)) for q in QUANTITIES]
+    for name in changed["all_methods"].values:
+        cells = [_spread(changed["value"].sel(all_methods=name, quantity=q)) for q in QUANTITIES]
         lines.append(f"{name:12}" + "".join(f"  {cell:26}" for cell in cells))
-    lines += ["", heading(found)]
-    for name in found["method"].values:
-        lines.append(f"{name}: rho {_rho_cell(found, name)}")
+    lines += ["", heading(changed)]
+    for name in changed["method"].values:
+        lines.append(f"{name}: rho {_rho_cell(changed, name)}")
         for quantity in QUANTITIES:
-            part = found.sel({"method": name, "quantity": quantity})
+            entry = changed.sel({"method": name, "quantity": quantity})
             lines.append(
-                f"  {quantity:15} {_interval(part):24} {part['verdict'].values!s:20} "
-                f"seeds {_seeds(part['by_seed'])}{_student(part, '  Student ')}"
+                f"  {quantity:15} {_interval(entry):24} {entry['verdict'].values!s:20} "
+                f"seeds {_seeds(entry['by_seed'])}{_student(entry, '  Student ')}"
             )
     return "\n".join(lines)
 
 
-def heading(found: xr.Dataset) -> str:
+def heading(changed: xr.Dataset) -> str:
     """Returns what the intervals of the tables are."""
-    percent, number = f"{100 * (1 - found.level):g} %", found.sizes["seed"]
+    percent, number = f"{100 * (1 - changed.level):g} %", changed.sizes["seed"]
     text = (
-        f"change from {found.reference} in percentage points, mean over {number} seeds; intervals "
-        f"given these networks, finite-sample, all of them together {percent}"
+        f"change from {changed.reference} in percentage points, mean over {number} seeds; "
+        f"intervals given these networks, finite-sample, all of them together {percent}"
     )
     if number > 1:
         text += f"; Student: over seeds, {percent} each, assuming normality"
-    if found.stopped:
-        text += f"; not the whole budget, as they collapsed: {', '.join(found.stopped)}"
+    if changed.stopped:
+        text += f"; not the whole budget, as they collapsed: {', '.join(changed.stopped)}"
     return text
 
 
-def markdown(found: xr.Dataset) -> str:
+def markdown(changed: xr.Dataset) -> str:
     """Returns the tables of a results page: values, changes with verdicts, and the seeds."""
     names = list(QUANTITIES)
     rows = [
-        [name, *(_spread(found["value"].sel(all_methods=name, quantity=q)) for q in names)]
-        for name in found["all_methods"].values
+        [name, *(_spread(changed["value"].sel(all_methods=name, quantity=q)) for q in names)]
+        for name in changed["all_methods"].values
     ]
     blocks = ["Values in %, mean over seeds (each seed):", _table(["method", *names], rows)]
 
     def each(cell: Callable[[xr.Dataset], str]) -> list[list[str]]:
         return [
-            [name, *(cell(found.sel({"method": name, "quantity": q})) for q in names)]
-            for name in found["method"].values
+            [name, *(cell(changed.sel({"method": name, "quantity": q})) for q in names)]
+            for name in changed["method"].values
         ]
 
-    rows = each(lambda part: f"{_interval(part)} {part['verdict'].values}")
-    rows = [[*row, _rho_cell(found, row[0])] for row in rows]
-    text = heading(found)
+    rows = each(lambda entry: f"{_interval(entry)} {entry['verdict'].values}")
+    rows = [[*row, _rho_cell(changed, row[0])] for row in rows]
+    text = heading(changed)
     blocks += [f"{text[0].upper()}{text[1:]}.", _table(["method", *names, "rho"], rows)]
-    if found.sizes["seed"] > 1:
-        rows = each(lambda part: f"{_seeds(part['by_seed'])}{_student(part, '; ')}")
+    if changed.sizes["seed"] > 1:
+        rows = each(lambda entry: f"{_seeds(entry['by_seed'])}{_student(entry, '; ')}")
         blocks += ["Change with each seed; Student's interval:", _table(["method", *names], rows)]
     return "\n\n".join(blocks)
 
@@ -279,8 +294,8 @@ def _spread(values: xr.DataArray) -> str:
     return f"{100 * float(values.mean()):.1f}{each}"
 
 
-def _interval(part: xr.Dataset) -> str:
-    change, low, high = (100 * float(part[name]) for name in ("change", "low", "high"))
+def _interval(entry: xr.Dataset) -> str:
+    change, low, high = (100 * float(entry[name]) for name in ("change", "low", "high"))
     return f"{change:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
@@ -288,10 +303,10 @@ def _seeds(values: xr.DataArray) -> str:
     return ", ".join(f"{100 * value:+.1f}" for value in values.values)
 
 
-def _student(part: xr.Dataset, before: str) -> str:
-    low, high = (100 * float(part[name]) for name in ("student_low", "student_high"))
+def _student(entry: xr.Dataset, before: str) -> str:
+    low, high = (100 * float(entry[name]) for name in ("student_low", "student_high"))
     return "" if np.isnan(low) else f"{before}[{low:+.1f}, {high:+.1f}]"
 
 
-def _rho_cell(found: xr.Dataset, name: str) -> str:
-    return f"{float(found['rho'].sel({'method': name}).mean()):+.3f}"
+def _rho_cell(changed: xr.Dataset, name: str) -> str:
+    return f"{float(changed['rho'].sel({'method': name}).mean()):+.3f}"
