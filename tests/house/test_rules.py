@@ -45,6 +45,19 @@ def test_the_readmes_python_runs():
     assert done.stdout == "(5,)\n", done.stderr
 
 
+def test_the_readmes_layout_names_every_package():
+    rows = re.findall(r"(?m)^\| (`[\w/]+`.*?) \|", (ROOT / "README.md").read_text("utf-8"))
+    named = set()
+    for row in rows:
+        # `nets/data`, `models`: the second is beside the first.
+        first, *others = re.findall(r"`([\w/]+)`", row)
+        named |= {first, *(str(pathlib.PurePath(first).parent / other) for other in others)}
+    rooms = {path for name in PACKAGES for path in (ROOT / name).glob("*/__init__.py")}
+    folders = {str(path.parent.relative_to(ROOT)) for path in rooms if path.parts[-3] != "figures"}
+    assert folders | {*PACKAGES, "tests", "benchmarks"} <= named
+    assert all((ROOT / name).is_dir() for name in named)
+
+
 def test_doctests_pass():
     # Most of their time is compilation, which the lowest level of optimisation halves.
     environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
@@ -65,7 +78,8 @@ def test_doctests_pass():
         env=environment,
     )
     assert done.returncode == 0, done.stdout
-    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) >= 8
+    (passed,) = re.findall(r"(\d+) passed", done.stdout)
+    assert int(passed) >= 8
 
 
 def test_the_wheel_works_from_another_directory(tmp_path):
