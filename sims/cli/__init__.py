@@ -1,7 +1,7 @@
 """The command line of `python -m sims`, and the frame that the other command lines share.
 
-`frame` parses before JAX is imported and turns an error into one line and a status; `commands` has
-the commands beside the test of claims, each a word and its options.
+`frame` parses before JAX is imported and turns an error into one line and a status; `commands` and
+`waterbirds` have the commands beside the test of claims, each a word and its options.
 """
 
-__all__ = ["commands", "frame"]
+__all__ = ["commands", "frame", "waterbirds"]

@@ -66,7 +66,7 @@ LAYERS = {
     "multiclass regression spurious fairness claims __main__",
     "sims": "files provenance stats random noise simulate sweep rare projection training "
     "waterbirds cli __main__",
-    "nets": "config compute models data attacks runs objectives fairness training evaluation "
+    "nets": "configs compute models data attacks runs objectives fairness training evaluation "
     "experiment study cli __main__",
     "figures": "kit papers results gallery __main__",
 }

@@ -2,7 +2,8 @@
 
 A `claim` is data; `evaluate` says what it claims at points of its grid, `registry` finds it by name
 and `controls` are claims that are wrong on purpose. Papers share the problems in `settings`, and
-the closed forms that a kind of problem has by itself, in `kinds`.
+the closed forms that a kind of problem has by itself, in `kinds`. `finite_samples` and
+`linear_rules` are about more than one paper.
 """
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "hu2023",
     "kinds",
     "lee2024",
+    "linear_rules",
     "moayeri2022",
     "registry",
     "settings",
