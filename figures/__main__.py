@@ -49,6 +49,7 @@ def make(
     from figures.kit import registry, style
     from sims.stats import interval
     from sims.sweep import run as sweep_run
+    from sims.sweep.plan import make_plan
     from sims.sweep.verdict import summarise
     from theory.claims.registry import find
 
@@ -64,10 +65,8 @@ def make(
                 (out / f"{claim}.nc").replace(out / f"{claim}.nc.old")
 
     def prepare(claim: str) -> sweep_run.PreparedSweep:
-        path = out / f"{claim}.nc"
-        return sweep_run.prepare_sweep(
-            find(claim), trials=trials, seed=seed, level=share, path=path
-        )
+        plan = make_plan(find(claim), trials=trials, seed=seed)
+        return sweep_run.prepare_sweep(plan, level=share, path=out / f"{claim}.nc")
 
     datasets: dict[str, xr.Dataset] = {}
     status = 0

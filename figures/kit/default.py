@@ -7,7 +7,9 @@ import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.figure import Figure
 
-from figures.kit.panel import draw_panel, label_of
+from figures.kit.labels import axis_label
+from figures.kit.legend import shared_legend
+from figures.kit.panel import draw_panel
 from figures.kit.registry import Picture
 from theory.claims.registry import find
 
@@ -44,9 +46,9 @@ def draw(dataset: xr.Dataset) -> Figure:
     axes[0, 0].set_ylabel(f"{claim.estimand.name}, {claim.estimand.range}")
     if equal:
         axes[1, 0].set_ylabel("simulation\n− theory")
-    figure.supxlabel(label_of(claim), fontsize="medium")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
+    figure.supxlabel(axis_label(claim), fontsize="medium")
+    labels = axes[0, 0].get_legend_handles_labels()[1]
+    shared_legend(figure, axes[:1, 0], min(len(labels), 4))
     return figure
 
 

@@ -19,7 +19,23 @@ class Series(NamedTuple):
 
 # Paul Tol's high-contrast colours: safe for colour-blind readers, and ordered by lightness.
 SERIES = (Series("#004488", "o", "-"), Series("#DDAA33", "s", "--"), Series("#BB5566", "^", "-."))
+# For a fourth series to a sixth, which share a colour with one of the first three.
+MORE_MARKERS = ("D", "v", "P")
+# Dotted is left to bounds and thresholds: no series has it.
 BOUND = ":"
+
+
+def series(index: int) -> Series:
+    """Returns the look of a series by its number from 0; of more than six, looks come again.
+
+    >>> series(0) == SERIES[0], series(3) in SERIES
+    (True, False)
+    """
+    look = SERIES[index % 3]
+    if index % 6 < 3:
+        return look
+    # The line of the next one, so that no two of the six have both colour and line in common.
+    return look._replace(marker=MORE_MARKERS[index % 3], line=SERIES[(index + 1) % 3].line)
 
 
 def use() -> None:

@@ -8,9 +8,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.kit.legend import shared_legend
+from figures.kit.panel import draw_estimates, estimates_of
 from figures.kit.registry import picture
 from figures.kit.style import SERIES, Series
-from figures.papers.zhong2024.mixup import legend_above
 
 COUNTED = ("hoeffding-bound", "empirical-bernstein-bound", "exact-binomial-bound")
 FITTED = ("plug-in-excess-risk", "trained-intercept-excess-risk")
@@ -46,29 +47,23 @@ def finite_samples(datasets: Mapping[str, xr.Dataset]) -> Figure:
     for panel in axes[0]:
         panel.set_ylim(0.02, 0.32)
     axes[1, 2].set_axis_off()
-    legend_above(figure, 3)
+    shared_legend(figure, columns=3)
     return figure
 
 
 def _bounds(axes: Axes, part: xr.Dataset, look: Series, name: str) -> None:
     """Draws one quantity: bound and simulation of every sample, side by side."""
     samples = part["sample"].values
+    # By factors, which are equal distances on the logarithmic axis.
     apart = 1.12 ** (np.arange(len(samples)) - (len(samples) - 1) / 2)
     for sample, step in zip(samples, apart, strict=True):
-        one = part.sel(sample=sample)
-        x = one["count"].values * step
-        low, high, middle = (one[k].values for k in ("low", "high", "estimate"))
-        axes.errorbar(
-            x,
-            middle,
-            yerr=np.stack([middle - low, high - middle]),
-            fmt=look.marker,
-            color=look.colour,
-            label=f"{name}, simulation",
-        )
+        drawn = part.sel(sample=sample)
+        x = drawn["count"].values * step
+        # Not in front, as elsewhere: a point must not hide the triangle of its bound.
+        draw_estimates(axes, x, estimates_of(drawn), look, f"{name}, simulation", zorder=2)
         axes.plot(
             x,
-            one["theory"].values,
+            drawn["theory"].values,
             "v",
             color=look.colour,
             markerfacecolor="white",

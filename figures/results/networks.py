@@ -6,10 +6,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.kit.labels import CONDITIONS, evaluation_title
 from figures.kit.style import SERIES
 
-TITLES = {"clean": "without attack", "robust": "under attack"}
-NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1"}
 # Above this share of a class the ground is too dark for black letters.
 DARK = 0.55
 
@@ -29,24 +28,20 @@ def evaluation(dataset: xr.Dataset) -> Figure:
     height = 1.6 + 0.28 * len(order)
     figure, axes = plt.subplots(1, 3, figsize=(12.5, max(height, 3.6)), width_ratios=(1.1, 1, 1))
     _accuracies(axes[0], ordered)
-    for panel, condition in zip(axes[1:], TITLES, strict=True):
+    for panel, condition in zip(axes[1:], CONDITIONS, strict=True):
         counts = ordered["confusion"].sel(condition=condition).values
         shares = counts / counts.sum(-1, keepdims=True)
-        matrix(panel, shares, ordered["class"].values, f"% of the class, {TITLES[condition]}")
-    figure.suptitle(_title(dataset))
-    return figure
-
-
-def _title(dataset: xr.Dataset) -> str:
-    at = dataset.attrs
-    norm = NORMS.get(at["norm"], at["norm"])
+        matrix(panel, shares, ordered["class"].values, f"% of the class, {CONDITIONS[condition]}")
     attacks = ", ".join(str(name) for name in dataset["attack"].values[1:])
-    return f"{at['model']} on {at['data']}, {norm} radius {at['radius']:.4g}: {attacks}"
+    figure.suptitle(evaluation_title(dataset.attrs, attacks))
+    return figure
 
 
 def _accuracies(axes: Axes, dataset: xr.Dataset) -> None:
     rows = np.arange(dataset.sizes["class"])
-    for look, (condition, title), shift in zip(SERIES, TITLES.items(), (-0.12, 0.12), strict=False):
+    for look, (condition, title), shift in zip(
+        SERIES, CONDITIONS.items(), (-0.12, 0.12), strict=False
+    ):
         part = dataset.sel(condition=condition)
         accuracy, low, high = (part[name].values for name in ("accuracy", "low", "high"))
         axes.errorbar(

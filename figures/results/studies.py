@@ -8,8 +8,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.kit.labels import CONDITIONS, evaluation_title
+from figures.kit.legend import shared_legend
 from figures.kit.style import SERIES
-from figures.results.networks import NORMS, TITLES, label_classes, matrix
+from figures.results.networks import label_classes, matrix
 from nets.study.file import others
 from nets.study.report import GAP, ROBUST_AVERAGE, WORST, changes
 
@@ -81,8 +83,7 @@ def classes(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
     axes[0, 0].set_yticks(range(len(order)), found["class"].values)
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     axes[0, 0].set_xlim(-0.02, 1.02)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4 if columns > 2 else 2)
+    shared_legend(figure, axes[:1, 0], 4 if columns > 2 else 2, "outside lower center")
     figure.suptitle(
         f"{_title(dataset)}\nbars: change from {dataset.reference}, intervals of the whole study "
         f"together {1 - found.level:g}"
@@ -92,7 +93,9 @@ def classes(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
 
 def _classes(axes: Axes, part: xr.Dataset, reference: xr.DataArray) -> None:
     rows = np.arange(part.sizes["class"])
-    for look, (condition, title), shift in zip(SERIES, TITLES.items(), (-0.17, 0.17), strict=False):
+    for look, (condition, title), shift in zip(
+        SERIES, CONDITIONS.items(), (-0.17, 0.17), strict=False
+    ):
         mine = part.sel(condition=condition)
         before = reference.sel(condition=condition).values
         change, low, high = (mine[f"class_{n}"].values for n in ("change", "low", "high"))
@@ -154,7 +157,7 @@ def trade_off(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
     axes[1].set_title(f"bars: change from {dataset.reference}, together {1 - found.level:g}")
     for panel in axes:
         panel.set_xlabel("average accuracy under attack, [0, 1]")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    shared_legend(figure, axes[:1], 1, "outside right center")
     figure.suptitle(_title(dataset))
     return figure
 
@@ -246,6 +249,4 @@ def _difference(axes: Axes, difference: np.ndarray, names: np.ndarray) -> None:
 
 
 def _title(dataset: xr.Dataset) -> str:
-    at = dataset.attrs
-    norm = NORMS.get(at["norm"], at["norm"])
-    return f"{at['model']} on {at['data']}, {norm} radius {at['radius']:.4g}: {at['attacks']}"
+    return evaluation_title(dataset.attrs, dataset.attrs["attacks"])

@@ -11,8 +11,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.kit.labels import IMBALANCE_RATIO, LAWS, NORMS
 from figures.kit.style import SERIES, Series
-from figures.papers.hu2023.gaussian import NORMS, TITLES
 from sims.training.data import mixture
 from sims.training.run import best_rates
 from theory.problem import GaussianMixture, L1Ball, L2Ball, LinearClassifier, LinfBall, Threat
@@ -123,7 +123,7 @@ def _finish(panels: np.ndarray, norm: str, ratios: np.ndarray) -> None:
     panels[0].set_title(f"trained for {NORMS[norm]}" if norm else "natural training")
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
     panels[1].legend(fontsize=7, ncols=2, **below)
-    panels[1].set_xlabel("imbalance ratio P(−)/P(+), [1, ∞)")
+    panels[1].set_xlabel(IMBALANCE_RATIO)
     panels[1].set_xscale("log")
     panels[1].set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
     panels[1].minorticks_off()
@@ -132,6 +132,6 @@ def _finish(panels: np.ndarray, norm: str, ratios: np.ndarray) -> None:
 def _title(dataset: xr.Dataset) -> str:
     attack, gradient = dataset.attrs["attack"], dataset.attrs["gradient"]
     return (
-        f"{TITLES[dataset.law]}: {attack} attack, {gradient} gradient, "
+        f"{LAWS[dataset.law]}: {attack} attack, {gradient} gradient, "
         f"stopped on {dataset.attrs['validation']} validation loss"
     )

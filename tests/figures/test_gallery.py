@@ -1,13 +1,18 @@
 """Figures are pure functions of datasets; labels, series and intervals are where they belong."""
 
+import pathlib
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib import colors
 from matplotlib.figure import Figure
 
+import figures.papers
 from figures.kit import registry, style
-from figures.kit.panel import draw_panel, is_logarithmic
+from figures.kit.legend import shared_legend
+from figures.kit.panel import Estimates, draw_panel, is_logarithmic
 from sims.sweep import file as sweep_file
 from sims.sweep import verdict
 from sims.sweep.plan import make_plan
@@ -68,6 +73,41 @@ def test_series_stay_apart_in_grey_and_by_shape():
     grey = [np.dot([0.2126, 0.7152, 0.0722], colors.to_rgb(s.colour)) for s in style.SERIES]
     assert np.abs(np.subtract.outer(grey, grey))[np.triu_indices(3, 1)].min() > 0.08
     assert len({s.marker for s in style.SERIES}) == len({s.line for s in style.SERIES}) == 3
+
+
+def test_six_series_have_looks_of_their_own():
+    looks = [style.series(k) for k in range(6)]
+    assert looks[:3] == list(style.SERIES)
+    assert len({look.marker for look in looks}) == 6
+    assert len({(look.colour, look.line) for look in looks}) == 6
+    # Dotted lines are bounds.
+    assert style.BOUND not in {look.line for look in looks}
+
+
+def test_a_shared_legend_names_every_label_once():
+    drawn, panels = plt.subplots(1, 3)
+    for panel, labels in zip(panels, (("a", "b"), ("b", "c"), ("d",)), strict=True):
+        for label in labels:
+            panel.plot([0, 1], [0, 1], label=label)
+    shared_legend(drawn)
+    shared_legend(drawn, panels[1:], 1, "outside lower center")
+    named = [[text.get_text() for text in legend.get_texts()] for legend in drawn.legends]
+    assert named == [["a", "b", "c", "d"], ["b", "c", "d"]]
+    plt.close(drawn)
+
+
+def test_bars_are_never_negative():
+    # Rounding may leave an estimate just beyond the end of its interval.
+    estimates = Estimates(np.array([0.3, 0.5]), np.array([0.3 + 1e-16, 0.4]), np.array([0.6, 0.5]))
+    assert (estimates.bars >= 0).all()
+    assert estimates.at(np.array([False, True])).low.tolist() == [0.4]
+
+
+def test_no_paper_needs_another():
+    for paper in pathlib.Path(figures.papers.__path__[0]).iterdir():
+        for path in [paper] if paper.suffix == ".py" else paper.glob("*.py"):
+            used = set(re.findall(r"figures\.papers\.(\w+)", path.read_text("utf-8")))
+            assert used <= {paper.stem}, path
 
 
 def test_the_simulated_quantity_is_the_claim_where_the_claim_is_an_equality():

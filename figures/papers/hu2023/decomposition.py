@@ -10,9 +10,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.kit.labels import IMBALANCE_RATIO, law_name
+from figures.kit.legend import shared_legend
+from figures.kit.panel import estimates_of
 from figures.kit.registry import picture
 from figures.kit.style import SERIES
-from figures.papers.hu2023.heavy_tails import law_name
 from theory.claims import evaluate
 from theory.claims.evaluate import row_by_row
 from theory.claims.registry import find
@@ -44,10 +46,9 @@ def parts(datasets: Mapping[str, xr.Dataset]) -> Figure:
     for axis, (title, dataset, fixed) in zip(axes, cases, strict=True):
         _bars(axis, dataset, fixed)
         axis.set_title(f"{title}, trained for radius {fixed['radius']:g}")
-        axis.set_xlabel("imbalance ratio P(−)/P(+), [1, ∞)")
+        axis.set_xlabel(IMBALANCE_RATIO)
     axes[0].set_ylabel("natural accuracy disparity, [−1, 1]")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    shared_legend(figure, axes[:1])
     return figure
 
 
@@ -56,11 +57,12 @@ def _bars(axes: Axes, dataset: xr.Dataset, fixed: Mapping[str, float]) -> None:
     ratios = dataset["imbalance_ratio"].values
     points = {"imbalance_ratio": ratios}
     points |= {name: np.full(len(ratios), value) for name, value in fixed.items()}
-    place, base = np.arange(len(ratios)), np.zeros(len(ratios))
+    # At whole numbers: the ratios grow by factors, and bars of one width would overlap there.
+    centre, base = np.arange(len(ratios)), np.zeros(len(ratios))
     for k, (height, label) in enumerate(zip(_heights(dataset.claim, points), PARTS, strict=True)):
         look = SERIES[k]
         axes.bar(
-            place + 0.24 * (k - 1),
+            centre + 0.24 * (k - 1),
             height,
             0.24,
             base,
@@ -70,20 +72,21 @@ def _bars(axes: Axes, dataset: xr.Dataset, fixed: Mapping[str, float]) -> None:
             label=f"{label}, theory",
         )
         base = base + height
-    estimate, low, high = (dataset[n].values[:, 0] for n in ("estimate", "low", "high"))
+    disparity = estimates_of(dataset.isel(component=0))
     axes.errorbar(
-        place + 0.42,
-        estimate,
-        yerr=[estimate - low, high - estimate],
+        centre + 0.42,
+        disparity.middle,
+        yerr=disparity.bars,
         fmt="D",
         color="black",
         markersize=4,
         label="robust rule, simulation",
     )
     axes.axhline(0, color="black", linewidth=0.8)
+    # The feet of bars would pin the limits, and the margin below them would be lost.
     axes.use_sticky_edges = False
     axes.margins(y=0.08)
-    axes.set_xticks(place, [f"{ratio:g}" for ratio in ratios])
+    axes.set_xticks(centre, [f"{ratio:g}" for ratio in ratios])
 
 
 def _heights(name: str, points: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -91,8 +94,8 @@ def _heights(name: str, points: dict[str, np.ndarray]) -> list[np.ndarray]:
     claim = find(name)
     problems = jax.tree.map(jnp.asarray, evaluate.problems(claim, points))
     threat = LinfBall(jnp.asarray(points["radius"]))
-    found = row_by_row(_along_the_path, (problems.mixture, threat))
-    changes = [np.asarray(part.positive - part.negative) for part in found]
+    parts = row_by_row(_along_the_path, (problems.mixture, threat))
+    changes = [np.asarray(part.positive - part.negative) for part in parts]
     return [evaluate.closed_form(claim, points)[:, 0], *changes]
 
 

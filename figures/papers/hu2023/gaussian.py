@@ -6,12 +6,11 @@ import matplotlib.pyplot as plt
 import xarray as xr
 from matplotlib.figure import Figure
 
+from figures.kit.labels import IMBALANCE_RATIO, LAWS, NORMS, RESIDUAL, radius_label
+from figures.kit.legend import shared_legend
 from figures.kit.panel import draw_panel
 from figures.kit.registry import picture
 
-LAWS = ("gaussian", "holtsmark", "cauchy")
-TITLES = {"gaussian": "Gaussian", "holtsmark": "stable, α = 1.5", "cauchy": "Cauchy, α = 1"}
-NORMS = {"l1": "$\\ell_1$", "l2": "$\\ell_2$", "linf": "$\\ell_\\infty$"}
 RISKS = tuple(f"{law}-robust-risk-{norm}" for norm in NORMS for law in LAWS)
 SOLVED = ("l2", "linf")
 COMPARED = tuple(
@@ -38,15 +37,15 @@ def robust_risk(datasets: Mapping[str, xr.Dataset]) -> Figure:
             top, bottom = axes[2 * row, column], axes[2 * row + 1, column]
             dataset = datasets[f"{law}-robust-risk-{norm}"]
             draw_panel(top, dataset, {"scale_ratio": dataset["scale_ratio"].values[-1]}, bottom)
+            # The same for all, so that laws and norms can be compared by eye.
             top.set_ylim(0, 0.72)
             bottom.set_ylim(-0.012, 0.012)
-            bottom.set_xlabel(f"{NORMS[norm]} radius, units of the inputs")
+            bottom.set_xlabel(radius_label(norm))
             if row == 0:
-                top.set_title(TITLES[law])
+                top.set_title(LAWS[law])
         axes[2 * row, 0].set_ylabel("robust risk, [0, 1]")
-        axes[2 * row + 1, 0].set_ylabel("sim. −\ntheory")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+        axes[2 * row + 1, 0].set_ylabel(RESIDUAL)
+    shared_legend(figure, axes[:1, 0])
     return figure
 
 
@@ -69,13 +68,12 @@ def imbalance(datasets: Mapping[str, xr.Dataset]) -> Figure:
             radius = dataset["radius"].values[k]
             draw_panel(axes[row, place], dataset, {"radius": radius})
             axes[0, place].set_title(f"trained for {NORMS[norm]} radius {radius:g}")
-            axes[1, place].set_xlabel("imbalance ratio P(−)/P(+), [1, ∞)")
+            axes[1, place].set_xlabel(IMBALANCE_RATIO)
     axes[0, 0].set_ylabel("natural accuracy disparity, [−1, 1]")
     axes[1, 0].set_ylabel("natural risk, [0, 1]")
     for panel in axes[1]:
         panel.set_yscale("log")
         panel.set_ylim(1e-6, 1)
     axes[0, 0].legend(loc="upper left")
-    handles, labels = axes[1, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    shared_legend(figure, axes[1:, 0], where="outside lower center")
     return figure

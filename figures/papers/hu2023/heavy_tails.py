@@ -10,7 +10,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.kit.panel import dense_points, draw_panel
+from figures.kit.labels import IMBALANCE_RATIO, law_name, radius_label
+from figures.kit.legend import shared_legend
+from figures.kit.panel import dense_points, draw_panel, estimates_of
 from figures.kit.registry import picture
 from figures.kit.style import SERIES
 from theory.claims import evaluate
@@ -23,12 +25,6 @@ from theory.rules.intercept import critical_ratio
 GAUSSIAN, HEAVY = "robustness-costs-every-class-linf", "stable-optimal-risks-linf"
 FALLING = "stable-imbalance-raises-disparity-linf"
 CONSTANT = "stable-constant-rule-linf"
-RATIO_LABEL = "imbalance ratio P(−)/P(+), [1, ∞)"
-
-
-def law_name(stability_index: float) -> str:
-    """Returns how a stable law is called in titles."""
-    return "Cauchy, α = 1" if stability_index == 1 else f"stable, α = {stability_index:g}"
 
 
 @picture(
@@ -52,12 +48,11 @@ def laws(datasets: Mapping[str, xr.Dataset]) -> Figure:
             draw_panel(top, dataset, fixed)
             top.set_title(f"{title}\ntrained for radius {radius:g}")
             _disparity(bottom, dataset, fixed)
-            bottom.set_xlabel(RATIO_LABEL)
+            bottom.set_xlabel(IMBALANCE_RATIO)
     axes[0, 0].set_ylabel("natural risk, [0, 1]")
     axes[1, 0].set_ylabel("accuracy disparity, [−1, 1]")
-    handles, labels = axes[0, -1].get_legend_handles_labels()
-    more, names = axes[1, -1].get_legend_handles_labels()
-    figure.legend(handles + more, labels + names, loc="outside upper center", ncols=6)
+    # One column stands for all: they draw the same quantities.
+    shared_legend(figure, axes[:, -1], 6)
     return figure
 
 
@@ -69,7 +64,8 @@ def _disparity(axes: Axes, dataset: xr.Dataset, fixed: Mapping[str, float]) -> N
     negative, positive = evaluate.simulated(find(dataset.claim), points).T
     dense = points["imbalance_ratio"]
     axes.plot(dense, positive - negative, look.line, color=look.colour, label="disparity, theory")
-    low, high, estimate = (part[name].values for name in ("low", "high", "estimate"))
+    estimate, low, high = estimates_of(part)
+    # The classes have simultaneous intervals: where both hold, so does that of the difference.
     middle = estimate[:, 1] - estimate[:, 0]
     down, up = middle - (low[:, 1] - high[:, 0]), high[:, 1] - low[:, 0] - middle
     label = "disparity, simulation"
@@ -99,16 +95,11 @@ def disparity_against_radius(datasets: Mapping[str, xr.Dataset]) -> Figure:
         for axis in axes[:, place]:
             draw_panel(axis, dataset, {"imbalance_ratio": ratio, "stability_index": index})
         axes[0, place].set_title(f"{law_name(index)}\nimbalance ratio {ratio:g}")
-        axes[1, place].set_xlabel("$\\ell_\\infty$ radius, units of the inputs")
+        axes[1, place].set_xlabel(radius_label("linf"))
     axes[1, 0].set_ylim(-0.03, 0.17)
     axes[0, 0].set_ylabel("natural accuracy disparity")
     axes[1, 0].set_ylabel("the same, below the jump")
-    handles = dict(
-        pair[::-1]
-        for axis in axes.flat
-        for pair in zip(*axis.get_legend_handles_labels(), strict=True)
-    )
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
+    shared_legend(figure)
     return figure
 
 
@@ -151,7 +142,7 @@ def _intercepts(axes: Axes) -> None:
         if alpha < 2:
             axes.plot(ratios[last], depth[last], "x", color=look.colour, markersize=8)
     axes.set_xscale("log")
-    axes.set_xlabel(RATIO_LABEL)
+    axes.set_xlabel(IMBALANCE_RATIO)
     axes.set_ylabel("−intercept / margin, [0, ∞)")
 
 

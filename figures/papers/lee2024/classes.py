@@ -9,7 +9,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.kit.panel import draw_panel
+from figures.kit.panel import (
+    DENSE,
+    Estimates,
+    draw_estimates,
+    draw_failing,
+    draw_panel,
+    estimates_of,
+)
 from figures.kit.registry import picture
 from figures.kit.style import SERIES
 from theory.claims import evaluate
@@ -26,55 +33,53 @@ AVERAGE, NEAREST = "average-distance-orders-errors", "nearest-distance-orders-er
 RADIUS_LABEL = "$\\ell_2$ radius, sds, [0, ∞)"
 
 
-def _bounds(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _rates(dataset: xr.Dataset) -> Estimates:
     """Returns rates and simultaneous exact bounds of what is counted, (*axes, label)."""
     from sims.stats.interval import clopper_pearson
 
     errors, trials = dataset["errors"].values, dataset["trials"].values
     low, high = clopper_pearson(errors, trials, float(dataset.level) / errors.size)
-    return errors / trials, low, high
+    return Estimates(errors / trials, low, high)
 
 
-def near_share(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the near class's share of what attacks on the middle one reach, and its bounds."""
+def near_share(dataset: xr.Dataset) -> Estimates:
+    """Returns the near class's share of what attacks on the middle one reach, (*axes), bounded.
+
+    Args:
+        dataset: a judged sweep whose labels name the class that the middle one is taken for.
+    """
     labels = dataset["label"].values.tolist()
     near, far = labels.index("middle to near"), labels.index("middle to far")
 
     def share(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return a[..., near] / (a[..., near] + b[..., far])
+        reached: np.ndarray = a[..., near] / (a[..., near] + b[..., far])
+        return reached
 
-    rate, low, high = _bounds(dataset)
-    return share(rate, rate), share(low, high), share(high, low)
+    rate, low, high = _rates(dataset)
+    # The share rises with the near rate and falls with the far one: the box has its ends there.
+    return Estimates(share(rate, rate), share(low, high), share(high, low))
 
 
-def class_variance(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the variance of the class errors, and its bounds over the box of their intervals.
+def class_variance(dataset: xr.Dataset) -> Estimates:
+    """Returns the variance of the class errors, (*axes), and its bounds over their intervals.
 
-    The variance is convex: it is largest at a corner, and smallest where every error is as near
-    as its interval lets it be to one common value.
+    The variance is convex: over the box of intervals it is largest at a corner, and smallest where
+    every error is as near as its interval lets it be to one common value.
+
+    Args:
+        dataset: a judged sweep with the errors of every class.
     """
-    rate, low, high = _bounds(dataset)
+    rate, low, high = _rates(dataset)
     corners = [
         np.where(np.array(choice), high, low).var(-1)
         for choice in itertools.product((False, True), repeat=rate.shape[-1])
     ]
+    # Alternating projections: the mean of the nearest errors is the next common value. Each step
+    # lowers the variance, and 200 are far more than three or four classes need.
     common = rate.mean(-1, keepdims=True)
     for _ in range(200):
         common = np.clip(common, low, high).mean(-1, keepdims=True)
-    return rate.var(-1), np.clip(common, low, high).var(-1), np.max(corners, 0)
-
-
-def _draw(axes: Axes, x: np.ndarray, values: tuple, look: int, label: str) -> None:
-    middle, low, high = values
-    axes.errorbar(
-        x,
-        middle,
-        yerr=np.maximum([middle - low, high - middle], 0),
-        fmt=SERIES[look].marker,
-        color=SERIES[look].colour,
-        label=label,
-        zorder=3,
-    )
+    return Estimates(rate.var(-1), np.clip(common, low, high).var(-1), np.max(corners, 0))
 
 
 @picture(
@@ -96,23 +101,17 @@ def targets(datasets: Mapping[str, xr.Dataset]) -> Figure:
     far = float(datasets[REACH]["far_distance"].values[-1])
     draw_panel(axes[0], datasets[REACH], {"far_distance": far})
     claim, radius = find(DILUTE), datasets[DILUTE]["radius"].values
-    dense = np.linspace(0, radius.max(), 121)
+    dense = np.linspace(0, radius.max(), DENSE)
     share = near_share(datasets[DILUTE])
-    near = evaluate.closed_form(find(REACH), {"radius": dense, "far_distance": np.full(121, far)})[
-        :, 0
-    ]
-    for look, distance in enumerate(datasets[DILUTE]["far_distance"].values):
-        points = {"radius": dense, "far_distance": np.full(121, distance)}
+    # How often the near class is reached depends on its own distance alone, which is the same.
+    points = {"radius": dense, "far_distance": np.full(DENSE, far)}
+    near = evaluate.closed_form(find(REACH), points)[:, 0]
+    for k, distance in enumerate(datasets[DILUTE]["far_distance"].values):
+        look, name = SERIES[k], f"far class at {distance:g}"
+        points = {"radius": dense, "far_distance": np.full(DENSE, distance)}
         line = near / (near + evaluate.simulated(claim, points)[:, 0])
-        name = f"far class at {distance:g}"
-        axes[1].plot(
-            dense,
-            line,
-            SERIES[look].line,
-            color=SERIES[look].colour,
-            label=f"{name}, theory",
-        )
-        _draw(axes[1], radius, tuple(s[:, look] for s in share), look, f"{name}, simulation")
+        axes[1].plot(dense, line, look.line, color=look.colour, label=f"{name}, theory")
+        draw_estimates(axes[1], radius, share.at((..., k)), look, f"{name}, simulation")
     axes[0].set_title(f"far class at {far:g}, near class at {NEAR:g}")
     axes[1].axhline(0.5, color="0.5", linewidth=0.8, linestyle=":")
     _draw_order(axes[2], datasets[AVERAGE])
@@ -133,27 +132,17 @@ def targets(datasets: Mapping[str, xr.Dataset]) -> Figure:
 def _draw_order(axes: Axes, dataset: xr.Dataset) -> None:
     """Draws the difference of a twin's and the hub's error against closeness, for both radii."""
     claim, closeness = find(dataset.claim), dataset["closeness"].values
-    dense = np.linspace(closeness.min(), 0.995, 121)
-    for look, radius in enumerate(dataset["radius"].values):
-        line = evaluate.simulated(claim, {"closeness": dense, "radius": np.full(121, radius)})[:, 0]
-        style = SERIES[look]
-        axes.plot(dense, line, style.line, color=style.colour, label=f"radius {radius:g}, theory")
+    # To where the twins all but coincide: at closeness 1 they are one class.
+    dense = np.linspace(closeness.min(), 0.995, DENSE)
+    for look, radius in zip(SERIES, dataset["radius"].values, strict=False):
+        points = {"closeness": dense, "radius": np.full(DENSE, radius)}
+        line = evaluate.simulated(claim, points)[:, 0]
+        axes.plot(dense, line, look.line, color=look.colour, label=f"radius {radius:g}, theory")
         part = dataset.sel(radius=radius, component="twin − hub")
-        middle, low, high = (part[name].values for name in ("estimate", "low", "high"))
         failing = part["fails"].values.astype(bool)
-        for hollow, chosen in ((True, failing), (False, ~failing)):
-            if chosen.any():
-                axes.errorbar(
-                    closeness[chosen],
-                    middle[chosen],
-                    yerr=np.stack([middle - low, high - middle])[:, chosen],
-                    fmt=style.marker,
-                    color=style.colour,
-                    markerfacecolor="white" if hollow else style.colour,
-                    markeredgecolor=style.colour,
-                    label=f"radius {radius:g}, simulation" if hollow else None,
-                    zorder=3,
-                )
+        # The hollow points alone are named, as most are: the legend covers part of the curves.
+        labels = (None, f"radius {radius:g}, simulation")
+        draw_failing(axes, closeness, estimates_of(part), failing, look, labels)
     axes.axhline(0, color="black", linewidth=0.8)
 
 
@@ -178,24 +167,13 @@ def line(datasets: Mapping[str, xr.Dataset]) -> Figure:
     axes[1].axvspan(start, datasets[GAP]["radius"].values.max(), color="0.9", zorder=0)
     dataset = datasets[NEIGHBOUR]
     distance, values = dataset["far_distance"].values, class_variance(dataset)
-    dense = np.linspace(distance.min(), distance.max(), 121)
-    for look, radius in enumerate(dataset["radius"].values):
-        points = {"radius": np.full(121, radius), "far_distance": dense}
+    dense = np.linspace(distance.min(), distance.max(), DENSE)
+    for k, radius in enumerate(dataset["radius"].values):
+        look, name = SERIES[k], f"radius {radius:g}"
+        points = {"radius": np.full(DENSE, radius), "far_distance": dense}
         variance = evaluate.closed_form(find(ERRORS), points).var(-1)
-        axes[2].plot(
-            dense,
-            variance,
-            SERIES[look].line,
-            color=SERIES[look].colour,
-            label=f"radius {radius:g}, theory",
-        )
-        _draw(
-            axes[2],
-            distance,
-            tuple(v[:, look] for v in values),
-            look,
-            f"radius {radius:g}, simulation",
-        )
+        axes[2].plot(dense, variance, look.line, color=look.colour, label=f"{name}, theory")
+        draw_estimates(axes[2], distance, values.at((..., k)), look, f"{name}, simulation")
     for panel, label in zip(
         axes, (RADIUS_LABEL, RADIUS_LABEL, "distance of the far class, sds, [3, ∞)"), strict=True
     ):

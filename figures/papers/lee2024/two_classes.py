@@ -6,9 +6,9 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.kit.legend import shared_legend
 from figures.kit.panel import draw_panel
 from figures.kit.registry import picture
 from theory.fairness import dafa_warm_up
@@ -22,18 +22,12 @@ ERRORS, DISPARITY, FALLS = (
     "distance-raises-disparity",
     "distance-lowers-every-error",
 )
+BELOW = "outside lower center"
 DISTANCE_LABEL = "distance under attack, sds of class −, [0, ∞)"
 
 
 def _ratios(dataset: xr.Dataset) -> np.ndarray:
     return dataset["scale_ratio"].values[[0, -1]]
-
-
-def _finish(figure: Figure, axes: Axes) -> Figure:
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
-    return figure
 
 
 @picture(
@@ -50,6 +44,7 @@ def disparity(datasets: Mapping[str, xr.Dataset]) -> Figure:
     for column, k in enumerate(_ratios(datasets[DISPARITY])):
         draw_panel(axes[0, column], datasets[DISPARITY], {"scale_ratio": k})
         draw_panel(axes[1, column], datasets[FALLS], {"scale_ratio": k})
+        # Where the narrow class's error is back at what it is at distance zero, after its peak.
         back = 2 * k * np.sqrt(2 * np.log(k) / (k * k - 1))
         axes[1, column].axvspan(0, back, color="0.9", zorder=0, label="false for class −")
         axes[0, column].set_title(f"K = {k:g}")
@@ -57,7 +52,8 @@ def disparity(datasets: Mapping[str, xr.Dataset]) -> Figure:
     axes[0, 0].set_ylabel("robust accuracy disparity, [−1, 1]")
     axes[1, 0].set_ylabel("robust error, [0, 1]")
     axes[0, 0].legend(loc="upper right")
-    return _finish(figure, axes[1, 0])
+    shared_legend(figure, axes[1:, 0], 3, BELOW)
+    return figure
 
 
 @picture(
@@ -76,7 +72,8 @@ def errors(datasets: Mapping[str, xr.Dataset]) -> Figure:
         panel.set_title(f"K = {k:g}: peak {height:.3f} at {place:.2f}")
         panel.set_xlabel(DISTANCE_LABEL)
     axes[0].set_ylabel("robust error, [0, 1]")
-    return _finish(figure, axes[0])
+    shared_legend(figure, axes[:1], 3, BELOW)
+    return figure
 
 
 @picture(
@@ -97,6 +94,7 @@ def weights(datasets: Mapping[str, xr.Dataset]) -> Figure:
         before = class_errors(x, k)
         gaps = {"equal weights": before.positive - before.negative}
         for scheme in ("loss", "radius", "both"):
+            # The abscissa is the distance under attack, which takes COST from both sides.
             after = dafa_warm_up.weighted_errors(x + 2 * COST, k, COST, chosen, scheme)
             gaps[f"DAFA, {scheme}"] = after.positive - after.negative
     for column, (name, style) in enumerate((("class −", "--"), ("class +", "-"))):
@@ -112,4 +110,5 @@ def weights(datasets: Mapping[str, xr.Dataset]) -> Figure:
         panel.set_ylabel(label)
     axes[1].legend()
     axes[2].legend()
-    return _finish(figure, axes[0])
+    shared_legend(figure, axes[:1], 3, BELOW)
+    return figure

@@ -9,16 +9,16 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from figures.kit.panel import draw_panel
+from figures.kit.labels import NORMS, radius_label
+from figures.kit.legend import shared_legend
+from figures.kit.panel import DENSE, draw_panel
 from figures.kit.registry import picture
 from figures.kit.style import SERIES
-from figures.papers.zhong2024.mixup import legend_above
 from theory.claims.moayeri2022.classification import tried
 from theory.problem import L1Ball, L2Ball, LinfBall, Threat
 from theory.spurious.risk import spurious_angle
 
 BALLS: dict[str, Callable[..., Threat]] = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}
-NORMS = {"l1": "$\\ell_1$", "l2": "$\\ell_2$", "linf": "$\\ell_\\infty$"}
 CONFLICTING = tuple(f"spurious-conflicting-natural-risk-{norm}" for norm in NORMS)
 ALIGNED = tuple(f"spurious-aligned-robust-risk-{norm}" for norm in NORMS)
 BEST = tuple(f"spurious-best-angle-{norm}" for norm in NORMS)
@@ -43,7 +43,7 @@ def groups(datasets: Mapping[str, xr.Dataset]) -> Figure:
         ):
             draw_panel(panel, datasets[name], {"agreement": 0.95, "spurious": 1.6})
         for panel in column:
-            panel.set_xlabel(f"{NORMS[norm]} radius, units of the inputs")
+            panel.set_xlabel(radius_label(norm))
     for panel, label in zip(
         axes[:, 0],
         (
@@ -72,9 +72,9 @@ def price(datasets: Mapping[str, xr.Dataset]) -> Figure:
         for panel, amplitude in zip(row, amplitudes, strict=True):
             draw_panel(panel, datasets[name], {"agreement": 0.95, "spurious": amplitude})
             panel.set_title(f"spurious amplitude {amplitude:g}, core 1.6")
-            panel.set_xlabel(f"{NORMS[name.rpartition('-')[2]]} radius, units of the inputs")
+            panel.set_xlabel(radius_label(name.rpartition("-")[2]))
         row[0].set_ylabel("natural risk, [0, 1]")
-    legend_above(figure)
+    shared_legend(figure)
     return figure
 
 
@@ -85,8 +85,10 @@ def angles_left(dataset: xr.Dataset) -> np.ndarray:
     valley, the best angle lies between the nearest worse ones on both sides.
     """
     part = dataset.sel(component="risk").transpose("radius", "angle", ...)
+    # Not shown to be worse than the angle whose interval ends lowest.
     good = part["low"].values <= part["high"].values.min(1, keepdims=True)
     angle = part["angle"].values
+    # One node further out on each side: the best angle may lie between two of the grid.
     first = np.maximum(good.argmax(1) - 1, 0)
     last = np.minimum(len(angle) - good[:, ::-1].argmax(1), len(angle) - 1)
     return np.stack([angle[first], angle[last]], -1)
@@ -108,11 +110,11 @@ def angle(datasets: Mapping[str, xr.Dataset]) -> Figure:
     for panel, norm, name, look in zip(axes, NORMS, BEST, SERIES, strict=True):
         part = datasets[name].sel(component="risk").transpose("radius", "angle", ...)
         radius = part["radius"].values
-        dense = np.linspace(0, radius.max(), 121)
+        dense = np.linspace(0, radius.max(), DENSE)
         with jax.enable_x64(True):
             model = tried(jnp.dtype(float))
-            found = np.rad2deg(jax.jit(spurious_angle)(model, BALLS[norm](jnp.asarray(dense))))
-        panel.plot(dense, found, look.line, color=look.colour, label="theory")
+            best = np.rad2deg(jax.jit(spurious_angle)(model, BALLS[norm](jnp.asarray(dense))))
+        panel.plot(dense, best, look.line, color=look.colour, label="theory")
         least = part["angle"].values[part["estimate"].values.argmin(1)]
         panel.errorbar(
             radius,
@@ -126,7 +128,7 @@ def angle(datasets: Mapping[str, xr.Dataset]) -> Figure:
             last = float(model.spurious * model.agreement) / model.spurious_pixels**0.5
             panel.axvline(last, color="0.5", linewidth=0.8, linestyle=":")
         panel.set_title(f"{NORMS[norm]} threat")
-        panel.set_xlabel(f"{NORMS[norm]} radius, units of the inputs")
+        panel.set_xlabel(radius_label(norm))
         panel.legend(loc="upper left")
     axes[0].set_ylabel("angle, degrees, [0, 90]")
     axes[0].set_ylim(-3, 93)

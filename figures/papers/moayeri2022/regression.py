@@ -1,6 +1,6 @@
 """Figures of Moayeri, Banihashem and Feizi (NeurIPS 2022): regression."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +10,15 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.kit.panel import draw_panel
+from figures.kit.labels import NORMS, RESIDUAL, radius_label
+from figures.kit.legend import shared_legend
+from figures.kit.panel import DENSE, draw_estimates, draw_panel, estimates_of
 from figures.kit.registry import picture
 from figures.kit.style import SERIES, Series
-from figures.papers.moayeri2022.classification import NORMS
-from figures.papers.zhong2024.mixup import legend_above
+from figures.papers.moayeri2022.classification import BALLS
 from theory.claims import evaluate
 from theory.claims.registry import find
 from theory.claims.settings.pair_regressions import CORRELATION, pair
-from theory.problem import L1Ball, L2Ball, LinfBall, Threat
 from theory.regression.pair import pair_natural_radius
 from theory.regression.risk import zero_radius
 
@@ -30,13 +30,10 @@ PRICE = tuple(f"flip-doubles-price-{norm}" for norm in ("l2", "linf"))
 GROWS = tuple(f"spurious-reliance-grows-{norm}" for norm in ("l1", "l2"))
 ONE, FOUR = (f"linf-relies-on-larger-scale-only-{cores}" for cores in ("one-core", "four-cores"))
 KEPT = "preserved-correlation-helps-l2"
-BALLS: dict[str, Callable[..., Threat]] = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}
+TRAINING_RADIUS = "training radius"
 PAIR = {"scale_ratio": 2.0, "noise": 0.5}
+# Along each side of a phase diagram: every node is a problem to be trained.
 NODES = 49
-
-
-def _radius(norm: str) -> str:
-    return f"{NORMS[norm]} training radius, units of the inputs"
 
 
 def _weights(name: str, **points: np.ndarray) -> np.ndarray:
@@ -44,7 +41,8 @@ def _weights(name: str, **points: np.ndarray) -> np.ndarray:
     shaped = dict(zip(points, np.broadcast_arrays(*points.values()), strict=True))
     flat = {key: values.ravel() for key, values in shaped.items()}
     weight = evaluate.problems(find(name), flat).weight[:, 0]
-    return weight.reshape(*next(iter(shaped.values())).shape, -1)
+    shape = next(iter(shaped.values())).shape
+    return np.asarray(weight).reshape(*shape, -1)
 
 
 @picture(
@@ -64,9 +62,9 @@ def squared_risk(datasets: Mapping[str, xr.Dataset]) -> Figure:
         strip = figure.add_subplot(grid[1, column], sharex=top)
         draw_panel(top, datasets[name], {"noise": 1.0}, strip)
         top.set_title(f"{NORMS[norm]} threat, one rule")
-        strip.set_xlabel(f"{NORMS[norm]} radius, units of the inputs")
+        strip.set_xlabel(radius_label(norm))
         top.set_ylabel("squared risk, [0, ∞)" if not column else "")
-        strip.set_ylabel("sim. −\ntheory" if not column else "")
+        strip.set_ylabel(RESIDUAL if not column else "")
     figure.axes[0].legend()
     for column, name in enumerate(OPTIMAL):
         panel, dataset = figure.add_subplot(grid[2, column]), datasets[name]
@@ -92,30 +90,11 @@ def _steps(axes: Axes, part: xr.Dataset, radius: float) -> None:
         y = np.concatenate([curves[::-1, 2 * k + 1], curves[:, 2 * k]])
         axes.plot(x, y, look.line, color=look.colour, label=f"{name} weight moved, theory")
         for side, row in ((1, 2 * k), (-1, 2 * k + 1)):
-            one = part.isel(component=row)
+            moved = part.isel(component=row)
             label = f"{name} weight moved, simulation" if side > 0 else None
-            _bars(axes, side * one["step"].values, one, SERIES[k], label)
+            draw_estimates(axes, side * moved["step"].values, estimates_of(moved), look, label)
     axes.axhline(float(part["theory"][0, 0]), linestyle=":", color="black", label="least, theory")
     axes.set_xlabel("step, (−∞, ∞)")
-
-
-def _bars(
-    axes: Axes,
-    x: np.ndarray,
-    part: xr.Dataset,
-    look: Series,
-    label: str | None,
-) -> None:
-    low, high, middle = (part[name].values for name in ("low", "high", "estimate"))
-    axes.errorbar(
-        x,
-        middle,
-        yerr=np.stack([middle - low, high - middle]),
-        fmt=look.marker,
-        color=look.colour,
-        label=label,
-        zorder=3,
-    )
 
 
 @picture(
@@ -130,24 +109,24 @@ def _bars(
 def weights(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns weights with their thresholds, and what shifts cost, a column for each norm."""
     figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.8), sharey="row", sharex="col")
-    for (top, bottom), (norm, label), name in zip(axes.T, NORMS.items(), COSTS, strict=True):
+    for (top, bottom), norm, name in zip(axes.T, NORMS, COSTS, strict=True):
         thresholds = _thresholds(norm)
         radius = np.linspace(0, 1.05 * thresholds[-1], 161)
         for noise, width in ((0.5, 1.4), (0.0, 0.6)):
-            found = _weights(name, radius=radius, scale_ratio=np.array(2.0), noise=np.array(noise))
-            for part, look, values in zip(("core", "spurious"), SERIES, found.T, strict=False):
-                said = f"{part} weight, {'noise 0.5' if noise else 'no noise'}, theory"
-                top.plot(radius, values, look.line, color=look.colour, linewidth=width, label=said)
-        for place, text in zip(thresholds, ("$\\epsilon_1$", "$\\epsilon_0$"), strict=True):
-            top.axvline(place, 0, 0.9, color="0.4", linewidth=0.8, linestyle=":")
-            top.annotate(text, (place, 1.08), ha="center", annotation_clip=False)
+            both = _weights(name, radius=radius, scale_ratio=np.array(2.0), noise=np.array(noise))
+            for feature, look, values in zip(("core", "spurious"), SERIES, both.T, strict=False):
+                label = f"{feature} weight, {'noise 0.5' if noise else 'no noise'}, theory"
+                top.plot(radius, values, look.line, color=look.colour, linewidth=width, label=label)
+        for at, symbol in zip(thresholds, ("$\\epsilon_1$", "$\\epsilon_0$"), strict=True):
+            top.axvline(at, 0, 0.9, color="0.4", linewidth=0.8, linestyle=":")
+            top.annotate(symbol, (at, 1.08), ha="center", annotation_clip=False)
         top.set_ylim(-0.04, 1.18)
-        top.set_title(f"{label} threat")
+        top.set_title(f"{NORMS[norm]} threat")
         draw_panel(bottom, datasets[name], PAIR)
-        bottom.set_xlabel(_radius(norm))
+        bottom.set_xlabel(radius_label(norm, TRAINING_RADIUS))
     axes[0, 0].set_ylabel("weight")
     axes[1, 0].set_ylabel("rise of the squared risk")
-    legend_above(figure, 2)
+    shared_legend(figure, columns=2)
     return figure
 
 
@@ -181,33 +160,22 @@ def tradeoff(datasets: Mapping[str, xr.Dataset]) -> Figure:
         draw_panel(panel, datasets[name], {"scale_ratio": ratio, "noise": 0.5})
         norm = name.rpartition("-")[2]
         panel.set_title(f"{NORMS[norm]} threat, scale ratio {ratio:g}")
-        panel.set_xlabel(_radius(norm))
+        panel.set_xlabel(radius_label(norm, TRAINING_RADIUS))
     axes[1, 0].set_ylabel("flipped − 2 standard risk")
     axes[1, 2].set_ylabel("with − without spurious")
-    legend_above(figure, 4)
+    shared_legend(figure, columns=4)
     return figure
 
 
 def _along(axes: Axes, part: xr.Dataset, look: Series, ratio: float) -> None:
     """Draws both risks along the radius, each point with the intervals of both."""
-    radius = np.linspace(0, part["radius"].values[-1], 121)
-    fixed = {"scale_ratio": np.full(121, ratio), "noise": np.full(121, 0.5)}
+    radius = np.linspace(0, part["radius"].values[-1], DENSE)
+    fixed = {"scale_ratio": np.full(DENSE, ratio), "noise": np.full(DENSE, 0.5)}
     x, y = evaluate.closed_form(find(part.claim), {"radius": radius} | fixed).T
     axes.plot(x, y, look.line, color=look.colour, label=f"scale ratio {ratio:g}, theory")
-    sides = [
-        (one["estimate"].values, one["estimate"] - one["low"], one["high"] - one["estimate"])
-        for one in (part.isel(component=k) for k in range(2))
-    ]
-    axes.errorbar(
-        sides[0][0],
-        sides[1][0],
-        xerr=np.stack(sides[0][1:]),
-        yerr=np.stack(sides[1][1:]),
-        fmt=look.marker,
-        color=look.colour,
-        label=f"scale ratio {ratio:g}, simulation",
-        zorder=3,
-    )
+    adversarial, shifted = (estimates_of(part.isel(component=k)) for k in range(2))
+    label = f"scale ratio {ratio:g}, simulation"
+    draw_estimates(axes, adversarial.middle, shifted, look, label, xerr=adversarial.bars)
 
 
 @picture(
@@ -244,7 +212,7 @@ def reliance(datasets: Mapping[str, xr.Dataset]) -> Figure:
         panel.set_ylabel("noise in y, [0, ∞)")
     for panel in axes:
         panel.set_xlabel("training radius")
-    legend_above(figure, 4)
+    shared_legend(figure, columns=4)
     return figure
 
 
@@ -252,8 +220,8 @@ def _scales(axes: Axes, name: str, ratios: np.ndarray, edge: float, unit: float)
     """Shades the plane of radius and scale; a row on each side of the edge keeps it sharp."""
     ratios = np.sort(np.append(ratios, [edge - 1e-9, edge + 1e-6]))
     radii = np.linspace(0.01, 1.3, NODES)
-    found = _weights(name, radius=radii, scale_ratio=ratios[:, None], noise=np.array(0.5))
-    _share(axes, radii, unit * ratios, found)
+    trained = _weights(name, radius=radii, scale_ratio=ratios[:, None], noise=np.array(0.5))
+    _share(axes, radii, unit * ratios, trained)
     axes.axhline(unit * edge, linestyle="--", color="black", label="threshold, theory")
 
 
@@ -312,12 +280,13 @@ def _mark(axes: Axes, dataset: xr.Dataset, along: str, unit: float) -> None:
             chosen = (failing.astype(bool) == hollow) & ((low > 0) == seen)
             if not chosen.any():
                 continue
-            said = ("reliance" if seen else "none") + " seen" + (" (claim fails)" if hollow else "")
+            verdict = ("reliance" if seen else "none") + " seen"
+            verdict += " (claim fails)" if hollow else ""
             axes.plot(
                 radius.values[chosen],
                 unit * other.values[chosen],
                 marker,
                 color="black",
                 markerfacecolor="white" if hollow else "black",
-                label=f"simulation, {said}",
+                label=f"simulation, {verdict}",
             )

@@ -11,8 +11,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from figures.kit.legend import shared_legend
 from figures.kit.registry import picture
-from figures.papers.zhong2024.mixup import COEFFICIENT, Curves, draw_size, legend_above
+from figures.papers.zhong2024.mixup import COEFFICIENT, Curves, draw_size
 from theory.claims.settings.mixup import SPREAD
 from theory.claims.settings.two_classes import HALF_GAP
 from theory.claims.zhong2024.heavy_tails import (
@@ -61,7 +62,7 @@ def failure(datasets: Mapping[str, xr.Dataset]) -> Figure:
     _mark(axes[1, 0], rare.sel(coefficient=0.5), "imbalance_ratio", SPREAD)
     _mark(axes[1, 1], attack.sel(coefficient=0.5), "test_radius", 0.2)
     _mark(axes[1, 2], mixed.sel(coefficient=0.5), "radius", SPREAD)
-    legend_above(figure, 3)
+    shared_legend(figure, columns=3)
     return figure
 
 
@@ -190,7 +191,7 @@ def heavy_tails(datasets: Mapping[str, xr.Dataset]) -> Figure:
     axes[3].set_xlabel("robust margin / scale, [2.5, ∞)")
     axes[3].set_yscale("log")
     axes[0].set_ylabel("accuracy disparity, [−1, 1]")
-    legend_above(figure)
+    shared_legend(figure)
     return figure
 
 

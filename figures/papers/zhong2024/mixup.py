@@ -9,14 +9,15 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.kit.panel import dense_points, draw_panel
+from figures.kit.labels import RESIDUAL, radius_label
+from figures.kit.legend import shared_legend
+from figures.kit.panel import dense_points, draw_failing, draw_panel, estimates_of
 from figures.kit.registry import picture
 from figures.kit.style import SERIES
 from theory.claims import evaluate
 from theory.claims.registry import find
 
 COEFFICIENT = "mixing coefficient λ, [0, 1]"
-RADIUS = "$\\ell_\\infty$ training radius, units of the inputs"
 TRAINED = ("mixup-trained-risks-natural", "mixup-trained-risks-robust")
 LAWS = (
     "mixup-law-gaussian",
@@ -28,20 +29,8 @@ SHRINKS = ("mixup-shrinks-disparity-natural", "mixup-shrinks-disparity-robust")
 PRICE = ("mixup-helps-the-wide-class", "mixup-costs-overall-risk", "mixup-optimal-intercept")
 
 
-def legend_above(figure: Figure, columns: int = 4) -> None:
-    """Puts every label of the figure once into a legend above it."""
-    pairs = [
-        pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)
-    ]
-    found = {label: handle for handle, label in reversed(pairs)}
-    labels = list(dict.fromkeys(label for _, label in pairs))
-    figure.legend(
-        [found[label] for label in labels], labels, loc="outside upper center", ncols=columns
-    )
-
-
 class Curves(NamedTuple):
-    """A disparity with mixing, and its size without, along an axis."""
+    """A disparity with mixing, and its size without, along an axis, (n,) each."""
 
     x: np.ndarray
     disparity: np.ndarray
@@ -80,19 +69,9 @@ def draw_size(
     axes.plot(x, disparity, look.line, color=look.colour, label="with mixing, theory")
     part = dataset.sel(dict(fixed))
     failing = part["fails"].values.astype(bool).any(-1)
-    low, high, middle = (part[k].values[:, 0] for k in ("low", "high", "estimate"))
-    for hollow, chosen in ((False, ~failing), (True, failing)):
-        if chosen.any():
-            axes.errorbar(
-                part[along].values[chosen],
-                middle[chosen],
-                yerr=np.stack([middle - low, high - middle])[:, chosen],
-                fmt=look.marker,
-                color=look.colour,
-                markerfacecolor="white" if hollow else look.colour,
-                label="with mixing, simulation" + (" (claim fails)" if hollow else ""),
-                zorder=3,
-            )
+    label = "with mixing, simulation"
+    simulated, labels = estimates_of(part.isel(component=0)), (label, f"{label} (claim fails)")
+    draw_failing(axes, part[along].values, simulated, failing, look, labels)
     axes.axhline(0, color="black", linewidth=0.8)
 
 
@@ -123,8 +102,8 @@ def mixed_law(datasets: Mapping[str, xr.Dataset]) -> Figure:
         top.set_title(title)
         bottom.set_xlabel(COEFFICIENT if dataset is not random else "Beta parameter a, (0, ∞)")
     axes[0, 0].set_ylabel("robust risk on mixed data, [0, 1]")
-    axes[1, 0].set_ylabel("sim. −\ntheory")
-    legend_above(figure)
+    axes[1, 0].set_ylabel(RESIDUAL)
+    shared_legend(figure)
     return figure
 
 
@@ -151,10 +130,10 @@ def class_risks(datasets: Mapping[str, xr.Dataset]) -> Figure:
             draw_panel(bottom, dataset, {"coefficient": coefficient}, along="radius")
             mixing = f"λ = {coefficient:g}" if side else "no mixing"
             bottom.set_title(f"{evaluation} risk, {mixing}")
-            bottom.set_xlabel(RADIUS)
+            bottom.set_xlabel(radius_label("linf", "training radius"))
     for row in axes:
         row[0].set_ylabel("class risk, [0, 1]")
-    legend_above(figure)
+    shared_legend(figure)
     return figure
 
 
@@ -177,7 +156,7 @@ def disparity(datasets: Mapping[str, xr.Dataset]) -> Figure:
         row[0].set_ylabel("accuracy disparity, [−1, 1]")
     for panel in axes[-1]:
         panel.set_xlabel(COEFFICIENT)
-    legend_above(figure)
+    shared_legend(figure)
     return figure
 
 
