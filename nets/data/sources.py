@@ -32,7 +32,7 @@ class Archive(NamedTuple):
     digest: str
 
 
-class Source(NamedTuple):
+class DataSource(NamedTuple):
     """A data set.
 
     Args:
@@ -67,7 +67,9 @@ def _words(text: str) -> tuple[str, ...]:
 
 DIGITS = tuple("0123456789")
 
-MNIST = Source(
+# The authors' site no longer serves the files: the address is the mirror that torchvision uses.
+
+MNIST = DataSource(
     class_names=DIGITS,
     shape=(28, 28, 1),
     decode=formats.idx_pair,
@@ -145,7 +147,7 @@ FASHION_MNIST = MNIST._replace(
     key="xiao2017fashion",
 )
 
-CIFAR_10 = Source(
+CIFAR_10 = DataSource(
     class_names=_words("airplane automobile bird cat deer dog frog horse ship truck"),
     shape=(32, 32, 3),
     decode=formats.cifar10,
@@ -180,6 +182,7 @@ CIFAR_10 = Source(
     key="krizhevsky2009cifar",
 )
 
+# Address, image shape, terms and report are those of CIFAR-10.
 CIFAR_100 = CIFAR_10._replace(
     class_names=_words(
         "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus "
@@ -203,7 +206,8 @@ CIFAR_100 = CIFAR_10._replace(
     pickled=("cifar-100-python", "cifar-100-python.tar.gz"),
 )
 
-STL_10 = Source(
+# Its archive of 2.6e9 bytes also holds unlabelled images, which are left in it.
+STL_10 = DataSource(
     class_names=_words("airplane bird car cat deer dog horse monkey ship truck"),
     shape=(96, 96, 3),
     decode=formats.stl10,
@@ -221,12 +225,13 @@ STL_10 = Source(
         "stl10_binary.tar.gz",
         "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
     ),
+    # No other version of it is common.
     pickled=(),
     terms="no explicit licence; images from ImageNet, cite the paper",
     key="coates2011stl",
 )
 
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, DataSource] = {
     "mnist": MNIST,
     "fashion-mnist": FASHION_MNIST,
     "cifar-10": CIFAR_10,

@@ -14,6 +14,8 @@ import numpy as np
 from nets.data.load import DataSet, Images, require_images, take
 from theory.domain import POSITIVE, Interval, InvalidInput, require_inside, require_known
 
+# Purposes, which seed the order beside seed and class: which images are held out must say nothing
+# of which a long tail of the same seed keeps. Results depend on their numbers: new ones go behind.
 HOLD_OUT, IMBALANCED, TWO_CLASSES, HALVES = range(4)
 PROFILES = ("exponential", "step")
 AT_LEAST_ONE = Interval.parse("[1, inf)")
@@ -89,6 +91,7 @@ def tail(classes: int, largest: int, ratio: float, profile: str = "exponential")
         shares = [1.0 if k < classes // 2 else 1 / ratio for k in range(classes)]
     else:
         shares = [ratio ** (-k / (classes - 1)) for k in range(classes)]
+    # The published code truncates too: 5000 images at ratio 100 end in 50, not in 49.99.
     counts = [_whole(largest * share) for share in shares]
     if not counts[-1]:
         raise InvalidInput(
@@ -153,10 +156,10 @@ def two_classes(
     References: hu2023accuracydisparity.
     """
     wanted = _pair_counts(class_counts(images), negative, positive, imbalance_ratio, majority)
-    part = take(images, _chosen(images, wanted, seed, TWO_CLASSES))
-    labels = (part.labels == positive).astype(np.int32)
+    both = take(images, _chosen(images, wanted, seed, TWO_CLASSES))
+    labels = (both.labels == positive).astype(np.int32)
     labels.setflags(write=False)
-    return Images(part.images, labels)
+    return Images(both.images, labels)
 
 
 def pair_splits(
@@ -186,6 +189,8 @@ def pair_splits(
     References: hu2023accuracydisparity.
     """
     counts = class_counts(data.train)
+    # Halves first, then the classes of each: the halves do not depend on R, so neither do the
+    # majority images.
     both = {label: _count_of(counts, label) // 2 for label in (negative, positive)}
     held = _chosen(data.train, both, seed, HALVES)
     sources = (_without(data.train, held), take(data.train, held), data.test)
@@ -211,6 +216,7 @@ def _pair_counts(
     frequent, rare = (negative, positive) if ratio >= 1 else (positive, negative)
     skew = max(ratio, 1 / ratio)
     if majority is None:
+        # A huge ratio asks for more than an integer holds; no class has 2^62 images.
         majority = min(int(counts[frequent]), _whole(min(counts[rare] * skew, 2**62)))
     _require_count("majority", majority)
     minority = _whole(majority / skew)
@@ -238,6 +244,7 @@ def _require_count(name: str, value: int, least: int = 1) -> None:
 
 def _order(count: int, *seed: int) -> np.ndarray:
     """Returns a random order of `count` things, uniform but for ties among 64-bit words."""
+    # Sorted words in place of Generator.permutation, whose algorithm numpy may change (NEP 19).
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
 
 
@@ -252,6 +259,7 @@ def _chosen(images: Images, wanted: dict[int, int], seed: int, purpose: int) -> 
             raise InvalidInput(
                 f"images: class {label} has {len(members)} image(s), {count} are needed"
             )
+        # By the label as it is in the data set: a class keeps its images whatever the others do.
         kept.append(members[_order(len(members), purpose, int(seed), int(label))[:count]])
     return np.sort(np.concatenate(kept))
 
