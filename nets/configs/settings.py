@@ -47,6 +47,7 @@ class DataSettings:
     classes: tuple[int | str, ...] = _setting(
         (), "the only ones to train and to test on, by name or number; none for all"
     )
+    # None by default: who selects or steers on them says how many, and trains on fewer.
     held_out: int = _setting(
         0, "training images of each class that are held out to select and to steer"
     )
@@ -64,8 +65,10 @@ class ObjectiveSettings:
     """What each step lowers, on which views of the images, and how classes are weighed."""
 
     name: str = _setting("pgd", "natural, pgd, fgsm-rs, trades or mart", key="objective")
+    # TRADES on CIFAR-10: 1/lambda = 6.
     beta: float = _setting(6.0, "weight of the divergence of trades and mart")
     norm: str = _setting("linf", "of the ball")
+    # Of CIFAR-10; recipes for other images say their own.
     radius: float = _setting(8 / 255, "of the ball; it may be written 8/255")
     attack_steps: int = _setting(
         0, "of the attack in training; 0 for as many as the objective's paper takes"
@@ -108,8 +111,10 @@ class OptimisationSettings:
     schedule: str = _setting("cosine", "constant, piecewise, cosine or cyclic")
     milestones: tuple[int, ...] = _setting((), "epochs at which a piecewise rate falls")
     factor: float = _setting(0.1, "by which a piecewise rate falls")
+    # Where Rice et al. (2020) have it; Wong et al. (2020) take the middle.
     peak: float = _setting(0.4, "share of the epochs at which a cyclic rate is at its top")
     warm_up: int = _setting(0, "epochs over which the rate rises from zero besides")
+    # Momentum and decay are those of Rice et al. (2020) and of nearly all recipes after them.
     momentum: float = _setting(0.9, "of stochastic gradient descent")
     nesterov: bool = _setting(False, "whether the momentum is Nesterov's")
     decay: float = _setting(5e-4, "of weights, of kernels alone")
@@ -119,6 +124,7 @@ class OptimisationSettings:
     select: str = _setting(
         "last", "best, the epoch best under attack on the held-out images, or last"
     )
+    # Wong et al. (2020) stop where one epoch loses 20 points.
     drop: float = _setting(
         20.0, "percentage points that the probe may fall, see nets.training.collapse"
     )
@@ -202,7 +208,8 @@ class Key(NamedTuple):
 
 
 def _keys() -> dict[str, Key]:
-    found = {}
+    # From the annotations alone: a type that is written down twice is one that will differ.
+    keys = {}
     for record, holder in typing.get_type_hints(Config).items():
         hints = typing.get_type_hints(holder)
         for field in dataclasses.fields(holder):
@@ -212,7 +219,7 @@ def _keys() -> dict[str, Key]:
                 # tuple[int | str, ...] holds entries of one or several types.
                 entry = typing.get_args(hint)[0]
                 kind = typing.get_args(entry) or (entry,)
-            found[field.metadata["key"] or field.name] = Key(
+            keys[field.metadata["key"] or field.name] = Key(
                 record,
                 field.name,
                 kind,
@@ -220,7 +227,7 @@ def _keys() -> dict[str, Key]:
                 origin is dict,
                 field.metadata["meaning"],
             )
-    return found
+    return keys
 
 
 KEYS = _keys()

@@ -24,15 +24,16 @@ def read(path: pathlib.Path, kind: str, number: int) -> dict[str, Any]:
         raise InvalidInput(f"{kind} = {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InvalidInput(f"{kind} = {path}: not TOML ({error})") from error
-    said = content.pop("format", "missing")
-    if said != number:
-        raise InvalidInput(f"{kind} = {path}: format = {said}, must be {number}")
+    its_format = content.pop("format", "missing")
+    if its_format != number:
+        raise InvalidInput(f"{kind} = {path}: format = {its_format}, must be {number}")
     return content
 
 
 def as_value(text: str) -> Any:
     """Returns a value as TOML reads it; what TOML cannot read is a string without quotes."""
     try:
+        # A whole document of one line: TOML knows no values by themselves.
         return tomllib.loads(f"value = {text}")["value"]
     except ValueError:
         return text

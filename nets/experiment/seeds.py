@@ -163,6 +163,6 @@ def unpacked(progress: TrainingProgress) -> list[TrainingProgress]:
     records: Any = progress.records
     states = zip(progress.state, progress.chosen, strict=True)
     return [
-        TrainingProgress(state, chosen, tuple(row[place] for row in records if row[place]))
-        for place, (state, chosen) in enumerate(states)
+        TrainingProgress(state, chosen, tuple(row[i] for row in records if row[i]))
+        for i, (state, chosen) in enumerate(states)
     ]

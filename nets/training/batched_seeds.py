@@ -55,7 +55,7 @@ def stacked_images(images_of_seeds: Sequence[Images]) -> tuple[Images, list[int]
         return first, [0] * len(images_of_seeds)
     count = len(first.labels)
     arrays = (np.concatenate(arrays) for arrays in zip(*images_of_seeds, strict=True))
-    return Images(*arrays), [place * count for place in range(len(images_of_seeds))]
+    return Images(*arrays), [i * count for i in range(len(images_of_seeds))]
 
 
 def run_epoch(
@@ -93,11 +93,10 @@ def run_epoch(
     # (steps, S) on the device, of which each seed takes its own row here.
     losses_by_seed = np.stack(jax.device_get(losses), 1)
 
-    def state_of(place: int) -> TrainingState:
-        state: TrainingState = jax.tree.map(lambda leaf: leaf[place], stacked)
+    def state_of(i: int) -> TrainingState:
+        state: TrainingState = jax.tree.map(lambda leaf: leaf[i], stacked)
         return state
 
     return [
-        (state_of(place), training_epoch.mean_loss(row, epoch))
-        for place, row in enumerate(losses_by_seed)
+        (state_of(i), training_epoch.mean_loss(row, epoch)) for i, row in enumerate(losses_by_seed)
     ]

@@ -40,6 +40,8 @@ def collapsed(correct: Sequence[int], size: int, drop: float = 20.0) -> bool:
     bad = counts[(counts < 0) | (counts > size)]
     if bad.size:
         raise InvalidInput(f"correct = {bad[0]}: must lie between 0 and the {size} images")
+    # One check has nothing before it to have fallen from.
     if counts.size < 2:
         return False
+    # In whole numbers, so that a fall of exactly `drop` points is no matter of rounding.
     return bool(100 * (int(counts[:-1].max()) - int(counts[-1])) > drop * size)

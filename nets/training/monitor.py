@@ -50,8 +50,8 @@ class Monitor(NamedTuple):
     """Functions compiled once: see `make_monitor`.
 
     Args:
-        judge: from what images share, pixels (B, height, width, channels), labels (B,) and places
-            (B,) whether they are correct without and under attack, bool, (B,) each.
+        judge: from what images share, pixels (B, height, width, channels), labels (B,) and
+            their numbers (B,) whether they are correct without and under attack, bool, (B,) each.
         losses: likewise the training objective of each image, (B,).
         classes: K.
         seed: of the random numbers of the attack; what is compiled does not depend on it.
@@ -83,7 +83,7 @@ def make_monitor(
         seed: of the random numbers of the attack.
     """
 
-    def judge(shared: Any, pixels: jax.Array, y: jax.Array, place: jax.Array) -> Any:
+    def judge(shared: Any, pixels: jax.Array, y: jax.Array, index: jax.Array) -> Any:
         variables, steps, seed = shared
         x = to_floats(pixels)
 
@@ -93,26 +93,27 @@ def make_monitor(
         def harm(points: jax.Array) -> jax.Array:
             return cross_entropy(logits(points), y)
 
-        # A key for each image, by its place among all of them: what is said of it depends neither
+        # A key for each image, by its number among all of them: what is said of it depends neither
         # on the block in which it is computed nor on the epoch, so that epochs compare.
-        begin = random_start(threat, _keys(seed, place), x, BOUNDS)
+        begin = random_start(threat, _keys(seed, index), x, BOUNDS)
         points = ascend(harm, begin, x, threat, BOUNDS, steps=steps)
         clean = ~misclassified(logits(x), y)
         # Correct under attack is correct without it, too: the attack may move an image into its
         # class.
         return clean, clean & ~misclassified(logits(points), y)
 
-    def losses(shared: Any, pixels: jax.Array, y: jax.Array, place: jax.Array) -> Any:
+    def losses(shared: Any, pixels: jax.Array, y: jax.Array, index: jax.Array) -> Any:
         variables, seed = shared
-        keys = _keys(seed, place)
+        keys = _keys(seed, index)
         _, outcome = objective(keys, evaluating(apply), variables, to_floats(pixels), y, inner)
         return outcome.losses
 
     return Monitor(jit(judge), jit(losses), classes, seed)
 
 
-def _keys(seed: jax.Array, place: jax.Array) -> jax.Array:
-    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(place)
+def _keys(seed: jax.Array, index: jax.Array) -> jax.Array:
+    """Returns a key for each image, (B,), from its number, (B,)."""
+    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(index)
 
 
 def count_correct(
@@ -169,6 +170,6 @@ def _mean_losses(
 
 
 def _over(monitor: Monitor, function: Callable[..., Any], shared: Any, images: Images) -> Any:
-    places = np.arange(len(images.labels), dtype=np.uint32)
-    samples = (images.images, images.labels, places)
+    numbers = np.arange(len(images.labels), dtype=np.uint32)
+    samples = (images.images, images.labels, numbers)
     return over_blocks(function, shared, samples, block=BLOCK, devices=monitor.devices)

@@ -40,6 +40,10 @@ def build(
     Raises:
         InvalidInput: for an unknown name or a number out of range.
 
+    References:
+        rice2020overfitting (piecewise), loshchilov2017sgdr (cosine, without restarts), wong2020fast
+        (cyclic).
+
     >>> rates = build("piecewise", 0.1, epochs=4, batches=10, milestones=(2,))
     >>> [round(float(rates(jnp.asarray(step))), 3) for step in (0, 19, 20)]
     [0.1, 0.1, 0.01]
@@ -56,10 +60,12 @@ def build(
             return 0.5 * (1 + jnp.cos(jnp.pi * share))
         if name == "cyclic":
             return jnp.minimum(share / peak, (1 - share) / (1 - peak))
+        # "piecewise" and, without milestones, "constant".
         passed = sum((count >= m * batches).astype(jnp.float32) for m in milestones)
         return factor**passed * jnp.ones_like(share)
 
     def rates(count: jax.Array) -> jax.Array:
+        # One step ahead, as a step of rate zero would be lost; without a warm-up it is 1 at once.
         risen = (count.astype(jnp.float32) + 1) / max(1, warm_up * batches)
         return rate * shape(count) * jnp.minimum(1, risen)
 

@@ -211,14 +211,14 @@ def _move(
         # One step ahead: the first has a ball already, and the last of the warm-up the whole one.
         steps = (state.steps + 1).astype(jnp.float32)
         inner = shrunk(inner, jnp.minimum(1, steps / spec.radius_warm_up_steps))
-    method = {
-        "weigh": fairness.weigh(spec.method, state.fairness),
-        "label_loss": fairness.label_loss(spec.method, state.fairness),
-    }
+    weigh = fairness.weigh(spec.method, state.fairness)
+    label_loss = fairness.label_loss(spec.method, state.fairness)
 
     def loss_of(parameters: Any) -> tuple[jax.Array, Any]:
         variables = {**state.variables, "params": parameters}
-        return spec.objective(key, spec.apply, variables, x, y, inner, **method)
+        return spec.objective(
+            key, spec.apply, variables, x, y, inner, weigh=weigh, label_loss=label_loss
+        )
 
     parameters = state.variables["params"]
     (loss, outcome), slope = jax.value_and_grad(loss_of, has_aux=True)(parameters)
