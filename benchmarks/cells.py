@@ -6,6 +6,7 @@ python -m benchmarks.cells
 import resource
 import statistics
 import time
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ def _margin(alpha: float, radius: float) -> float:
 
     def negative(w: np.ndarray) -> float:
         size = np.sum((w + 1e-300) ** alpha) ** (1 / alpha)
-        return -(w @ HALF_GAP - radius * np.linalg.norm(w)) / size
+        return float(-(w @ HALF_GAP - radius * np.linalg.norm(w)) / size)
 
     bounds = [(0, None)] * len(HALF_GAP)
     starts = (HALF_GAP / HALF_GAP.max(), np.eye(len(HALF_GAP))[0])
@@ -79,7 +80,7 @@ def main() -> None:
         ratios.append(theirs / (times[-1] / cells))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{cells} cells: {statistics.median(times):.2f} s warm (first call {compiling:.1f} s)")
-    print(f"peak memory {peak:.0f} MiB, executables {optimal_risk_grid._cache_size()}")
+    print(f"peak memory {peak:.0f} MiB, executables {cast(Any, optimal_risk_grid)._cache_size()}")
     print(f"SciPy takes {statistics.median(ratios):.0f} times as long a cell")
 
 

@@ -13,6 +13,7 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -28,7 +29,7 @@ def units_apart(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
     Two nan are no unit apart, and so are 0 and -0; nan and a number are infinitely many apart.
     """
-    width = {4: np.int32, 8: np.int64}[before.dtype.itemsize]
+    width: Any = {4: np.int32, 8: np.int64}[before.dtype.itemsize]
 
     def order(values: np.ndarray) -> np.ndarray:
         # As integers, bits of positive floats are in order; those of negative ones are reversed.

@@ -49,8 +49,8 @@ def our_cells(law: str) -> Cells:
 
 def counted(noise: np.ndarray) -> list[int]:
     """Four risks of one cell's noise."""
-    beyond = [np.count_nonzero(noise >= t) for t in THRESHOLDS[:2]]
-    return beyond + [np.count_nonzero(noise <= t) for t in THRESHOLDS[2:]]
+    beyond = [int(np.count_nonzero(noise >= t)) for t in THRESHOLDS[:2]]
+    return beyond + [int(np.count_nonzero(noise <= t)) for t in THRESHOLDS[2:]]
 
 
 def numpy_stable(rng: np.random.Generator, dtype: type = np.float32) -> np.ndarray:

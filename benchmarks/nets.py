@@ -207,7 +207,7 @@ def seconds(run):
 def interleaved(contenders):
     """Wall and processor seconds, (2, rounds), of each contender."""
     order = np.random.default_rng(SEED)
-    times = {name: [] for name in contenders}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for _ in range(ROUNDS):
         for name in order.permutation(list(contenders)):
             times[name].append(seconds(contenders[name]))

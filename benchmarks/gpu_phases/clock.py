@@ -110,7 +110,8 @@ class Record:
     def phase(self, name: str) -> Iterator[dict[str, Any]]:
         """Yields the dict of a phase; writes the file when it ends, by whatever."""
         began = self.clock.spent()
-        self.found[name] = entry = {}
+        entry: dict[str, Any] = {}
+        self.found[name] = entry
         print(f"[{began:5.0f} s] {name}", flush=True)
         try:
             yield entry

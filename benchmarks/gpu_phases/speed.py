@@ -60,7 +60,7 @@ def image_flop(prepared: Experiment) -> int:
 def step_flop(prepared: Experiment) -> int:
     """Returns the operations of a training step."""
     inner = prepared.training.spec.inner
-    units = 2 * inner.steps + EXTRA_UNITS[prepared.config.objective.name]
+    units = 2 * (inner.steps if inner else 0) + EXTRA_UNITS[prepared.config.objective.name]
     return units * image_flop(prepared) * prepared.config.optimisation.batch
 
 
@@ -172,10 +172,11 @@ def torch_ratio(stepper: Stepper, rounds: int, device: str) -> dict[str, Any]:
         device
     )
     inner = stepper.prepared.training.spec.inner
+    steps = inner.steps if inner else 0
 
     def once() -> float:
         began = time.perf_counter()
-        _torch_step(torch, model, optimiser, x, y, config.objective.radius, inner.steps)
+        _torch_step(torch, model, optimiser, x, y, config.objective.radius, steps)
         if device != "cpu":
             torch.cuda.synchronize()
         return time.perf_counter() - began

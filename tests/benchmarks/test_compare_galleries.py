@@ -74,9 +74,9 @@ def test_a_changed_number_is_seen(change, seen, tmp_path):
 
 def test_some_units_may_be_allowed_to_closed_forms_and_none_to_sums(tmp_path):
     after = _dataset(theory=0.1 + 2**-55, losses=np.nextafter(1.5, 2))
-    folders = _galleries(tmp_path, {"a": _dataset()}, {"a": after})
-    assert compare(*folders, units=1)[0] == 2
-    assert compare(*folders, units=2)[0] == 1
+    before, changed = _galleries(tmp_path, {"a": _dataset()}, {"a": after})
+    assert compare(before, changed, units=1)[0] == 2
+    assert compare(before, changed, units=2)[0] == 1
 
 
 def test_intervals_at_another_level_are_not_compared(tmp_path):

@@ -4,6 +4,7 @@ import functools
 import json
 import pathlib
 import sys
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -120,9 +121,7 @@ def test_a_rerun_takes_the_finished_network(baseline):
 def test_parts_are_the_whole(baseline, tmp_path):
     begun, _ = baseline
     run = run_folder.load(next(path for path in begun.work.iterdir() if path.is_dir()))
-    methods, _ = gpu_baseline.attacks(
-        TINY, threat := gpu_baseline.protocols.threat_of("linf", 0.01)
-    )
+    methods, _ = gpu_baseline.attacks(TINY, threat := gpu_baseline.threats.threat_of("linf", 0.01))
     make = functools.partial(
         judge.JudgedParts,
         run=run,
@@ -279,7 +278,7 @@ def test_the_attack_takes_no_gradients_of_kernels():
     wanted = gpu_setup.settings(TINY, 0).replace(batch=4, epochs=1)
     prepared = prepare(wanted, gpu_setup.synthetic(10, 10, 8))
     images = prepared.data.train
-    step = jax.jit(prepared.training.step.__wrapped__).trace(
+    step = jax.jit(cast(Any, prepared.training.step).__wrapped__).trace(
         prepared.fresh.state, *images, np.arange(4, dtype=np.int32), *map(np.uint32, (1, 0, 0))
     )
     # Three convolutions: one and its gradient for the images in each step of the attack; in the

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import colors
 from matplotlib.figure import Figure
 
-import figures.papers
+from figures import papers
 from figures.kit import registry, style
 from figures.kit.legend import shared_legend
 from figures.kit.panel import Estimates, draw_panel, is_logarithmic
@@ -104,7 +104,7 @@ def test_bars_are_never_negative():
 
 
 def test_no_paper_needs_another():
-    for paper in pathlib.Path(figures.papers.__path__[0]).iterdir():
+    for paper in pathlib.Path(papers.__path__[0]).iterdir():
         for path in [paper] if paper.suffix == ".py" else paper.glob("*.py"):
             used = set(re.findall(r"figures\.papers\.(\w+)", path.read_text("utf-8")))
             assert used <= {paper.stem}, path

@@ -1,6 +1,7 @@
 """Figures of a study: points and bars are the numbers, nothing overlaps, nothing is cut off."""
 
 import itertools
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,7 +39,12 @@ def dataset():
             np.zeros((len(labels), 1)),
             0,
         )
-        attributes = {"data": "fashion-mnist", "fingerprint": "f", "split": "all", "norm": "linf"}
+        attributes: dict[str, Any] = {
+            "data": "fashion-mnist",
+            "fingerprint": "f",
+            "split": "all",
+            "norm": "linf",
+        }
         attributes |= {"radius": 0.1, "model": "small-cnn", "protocol": "budget"}
         found[method, seed] = evaluation_file.make(outcomes, labels, CLASSES, 0.05, attributes)
     return study_file.make(

@@ -1,5 +1,7 @@
 """Projections against a general solver, random starts against their law, steps against bounds."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,7 +113,7 @@ def test_the_projection_is_optimal_to_rounding(p, box):
 @pytest.mark.parametrize("p", BALLS)
 def test_without_a_box_it_is_the_projection_of_optax(p):
     x, moved = _points(10, 8, seed=3)
-    peer = {1: projections.projection_l1_ball, 2: projections.projection_l2_ball}
+    peer: dict[float, Any] = {1: projections.projection_l1_ball, 2: projections.projection_l2_ball}
     peer[np.inf] = projections.projection_linf_ball
     ours = project(BALLS[p](0.7), moved, x, bounds=(-np.inf, np.inf))
     with jax.numpy_dtype_promotion("standard"):

@@ -1,6 +1,7 @@
 """Losses against plain NumPy formulas, their gradients against finite differences."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_values_and_slopes(name, dtype):
+    loss: Any
     loss, oracle = CASES[name]
     if name.startswith("targeted"):
         loss = functools.partial(loss, target_class=jnp.asarray(TARGETS, jnp.int32))

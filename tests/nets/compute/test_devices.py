@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +108,7 @@ def apart(one, two):
 
 def as_pmap_would(spec, mesh):
     """Returns a wrong step: each device on its own part, then the mean of what they come to."""
-    alone = training_step.make_step(spec).__wrapped__
+    alone = cast(Any, training_step.make_step(spec)).__wrapped__
 
     def step(*arguments):
         return jax.lax.pmean(alone(*arguments), devices.AXIS)
@@ -134,7 +135,8 @@ def ways(mesh):
     for dtype in (jnp.float32, jnp.float64):
         for where in (None, mesh):
             spec, state = spec_of(where, dtype)
-            step = training_step.make_step(spec).lower(*arguments_of(spec, state)).compile()
+            lowered = cast(Any, training_step.make_step(spec)).lower(*arguments_of(spec, state))
+            step = lowered.compile()
             found[dtype, where], last = trail(spec, state, step)
     text, weights = step.as_text(), np.asarray(last.fairness.weights).tolist()
     spec, state = spec_of(None, jnp.float32)
@@ -173,22 +175,22 @@ def resumed(folder):
 
     def save(progress):
         if len(progress.records) == 2:
-            checkpoint.save(folder, identity, progress)
+            checkpoint.save(folder, settings, progress)
 
     whole = loop.run(prepared.training, prepared.fresh, save)
     again = loop.run(prepared.training, checkpoint.restore(folder, settings, prepared.fresh))
     return {
-        "devices": identity["devices"],
+        "devices": settings["devices"],
         "equal": bool((flat(whole.state) == flat(again.state)).all()),
         "records": whole.records == again.records,
-        "compiled": prepared.training.step._cache_size(),
+        "compiled": cast(Any, prepared.training.step)._cache_size(),
     }
 
 
 def measure():
     """Prints what the tests judge, measured on all devices and on one."""
     for module in (training_step, monitor):
-        module.jit = quick.jit
+        vars(module)["jit"] = quick.jit
     with tempfile.TemporaryDirectory() as folder:
         found = resumed(pathlib.Path(folder)) | ways(devices.mesh_of(devices.choose(0)))
     print(json.dumps(found))

@@ -40,6 +40,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    server: "Server"
+
     def do_GET(self):
         self.server.asked.append(self.path)
         page = self.server.pages.get(self.path[1:])

@@ -59,6 +59,7 @@ def dafa_oracle(p, strength, floor):
 def test_v11_dafa_weights_sum_to_the_number_of_classes(strength):
     rng = np.random.default_rng(1)
     method = methods.build("dafa", warm_up=7, strength=strength)
+    assert method.radii is not None
     state, clipped = begin(method), 0
     np.testing.assert_array_equal(state.weights, np.ones(CLASSES))
     assert [epoch for epoch in range(1, 20) if method.due(epoch)] == [7]
@@ -138,6 +139,7 @@ def test_v11_frl_follows_the_violations_of_every_epoch(variant):
     if variant == "reweight":
         assert method.radii is None
     else:
+        assert method.radii is not None
         radii = np.clip(np.exp(2 * margin), 0.98, 3)
         assert len(set(radii)) > 2
         np.testing.assert_allclose(method.radii(state), radii, rtol=0, atol=1e-10)
@@ -163,6 +165,7 @@ def test_frl_halves_its_rate_at_the_fortieth_update():
 def test_v11_cfa_calibrates_from_the_tenth_epoch_and_averages_the_fair():
     rng = np.random.default_rng(3)
     method = methods.build("cfa", base=0.3, regularisation_base=0.7)
+    assert method.radii is not None
     assert [epoch for epoch in range(1, 13) if method.due(epoch)] == [10, 11, 12]
     state = begin(method)
     np.testing.assert_array_equal(method.radii(state), np.ones(CLASSES))

@@ -404,6 +404,7 @@ def test_every_recipe_names_an_objective_and_its_attack():
     for name, recipe in objectives.RECIPES.items():
         assert callable(recipe.objective)
         if name != "natural":
+            assert recipe.inner is not None
             attack = recipe.inner(LinfBall(0.1))
             assert attack.steps == (1 if name == "fgsm-rs" else 10)
             assert attack.batch_norm == ("eval" if name in ("trades", "mart") else "train")

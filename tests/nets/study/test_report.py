@@ -1,6 +1,7 @@
 """What a study says of made-up networks: numbers, intervals, verdicts, tables, its file."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,12 @@ def made_up(seeds=(0, 1), level=0.05, **changes):
                 np.zeros((300, 1)),
                 0,
             )
-            attributes = {"data": "d", "fingerprint": "f", "split": "all", "norm": "linf"}
+            attributes: dict[str, Any] = {
+                "data": "d",
+                "fingerprint": "f",
+                "split": "all",
+                "norm": "linf",
+            }
             attributes |= {"radius": 0.1, "model": "m", "protocol": "quick"}
             found[method, seed] = evaluation_file.make(
                 outcomes, LABELS, ("a", "b", "c"), 0.05, attributes

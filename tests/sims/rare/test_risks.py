@@ -1,6 +1,7 @@
 """Rare risks: unbiased whatever the proposal, inside exact intervals, and honest where spoiled."""
 
 import functools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -209,9 +210,9 @@ def test_wrong_ratios_are_rejected(plant, problem, trials, monkeypatch):
     truth = true_risks(problem)
     assert _inside(rare_class_risks(KEY, *problem, trials, LEVEL), truth)
     monkeypatch.setattr(proposals, "propose", plant(proposals.propose))
-    rare._sums.clear_cache()
+    cast(Any, rare._sums).clear_cache()
     found = rare_class_risks(KEY, *problem, trials, LEVEL)
-    rare._sums.clear_cache()
+    cast(Any, rare._sums).clear_cache()
     assert not _inside(found, truth) or found.spoiled.any()
 
 
@@ -219,9 +220,9 @@ def test_results_do_not_depend_on_how_the_blocks_are_cut(monkeypatch):
     problem = rare_problem(1, None, 1e-6)
     whole = rare_class_risks(KEY, *problem, 5 * two_classes.BLOCK - 7, 1e-3)
     monkeypatch.setattr(rare, "MOST_BLOCKS", 2)
-    rare._sums.clear_cache()
+    cast(Any, rare._sums).clear_cache()
     cut = rare_class_risks(KEY, *problem, 5 * two_classes.BLOCK - 7, 1e-3)
-    rare._sums.clear_cache()
+    cast(Any, rare._sums).clear_cache()
     assert whole.trials == cut.trials == 5 * two_classes.BLOCK - 7
     for one, other in zip(whole, cut, strict=True):
         assert np.array_equal(one, other)

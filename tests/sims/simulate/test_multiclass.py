@@ -1,5 +1,7 @@
 """Counts of argmax rules: they add up, are those of a recount, and are the closed forms."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +26,7 @@ from theory.problem import (
 
 KEY = jax.random.key(5)
 COUNT = jax.jit(target_counts)
-BALLS = {"l1": L1Ball(1.1), "l2": L2Ball(0.7), "linf": LinfBall(0.4)}
+BALLS: dict[str, Any] = {"l1": L1Ball(1.1), "l2": L2Ball(0.7), "linf": LinfBall(0.4)}
 DUAL = {"l1": np.inf, "l2": 2, "linf": 1}
 OFF = ~np.eye(3, dtype=bool)
 # Three norms, 15 counts each: 45 intervals miss with probability at most 4.5e-7 together.

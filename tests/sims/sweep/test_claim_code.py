@@ -106,7 +106,12 @@ def test_a_script_whose_numbers_change_has_another_digest(tmp_path, old, new):
 
 def test_a_script_reaches_the_modules_of_ours_that_it_uses(tmp_path, monkeypatch):
     named = []
-    monkeypatch.setattr(claim_code, "code_digest", lambda *modules: str(named.append(modules)))
+
+    def digest(*modules):
+        named.append(modules)
+        return "digest"
+
+    monkeypatch.setattr(claim_code, "code_digest", digest)
     of_script(tmp_path)
     assert {"theory.rules.risk", "theory.problem"} <= set(named[0])
 

@@ -78,7 +78,7 @@ def test_a_model_is_where_its_coordinates_say(small):
             place,
             strict=True,
         )
-        one = Grid("gaussian", *((axis[k],) for axis, k in values), epochs=SMALL.epochs)
+        one = Grid("gaussian", *((axis[k],) for axis, k in values))._replace(epochs=SMALL.epochs)
         alone = training_run.train_grid(one)
         there = small.isel(dict(zip(training_run.AXES, place, strict=True)))
         for name in ("validation_loss", "best_epoch", "epochs", "errors", "robust_errors"):

@@ -48,7 +48,8 @@ def test_every_correlation_is_right_to_1e_15():
 def test_scipy_agrees_where_it_is_accurate():
     rng = np.random.default_rng(13)
     for _ in range(20):
-        h, k, r = *rng.normal(size=2).tolist(), rng.uniform(-0.9, 0.9)
+        h, k = rng.normal(size=2).tolist()
+        r = rng.uniform(-0.9, 0.9)
         theirs = stats.multivariate_normal.cdf([h, k], cov=[[1, r], [r, 1]], abseps=1e-13)
         assert float(bivariate_normal_cdf(h, k, r)) == pytest.approx(theirs, abs=1e-11)
 

@@ -1,5 +1,7 @@
 """The linear model of Waterbirds against searches in the angle and in all pixels, and draws."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import mpmath as mp
@@ -21,7 +23,7 @@ from theory.spurious.risk import (
     spurious_angle,
 )
 
-BALLS = {1.0: L1Ball, 2.0: L2Ball, np.inf: LinfBall}
+BALLS: dict[float, Any] = {1.0: L1Ball, 2.0: L2Ball, np.inf: LinfBall}
 ORDERS = pytest.mark.parametrize("p", sorted(BALLS))
 
 

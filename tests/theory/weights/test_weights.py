@@ -54,7 +54,7 @@ def test_dafa_weights_are_those_of_trading_pair_by_pair():
         assert (raw[each, own.argmin(1)] >= 1 - 1e-15).all()
         assert (raw[each, own.argmax(1)] <= 1 + 1e-15).all()
         safe = weights(matrices, strengths)
-        low = (reference < 0.05).any(1)
+        low = np.any(reference < 0.05, 1)
         np.testing.assert_array_equal(safe.clipped, low)
         clipped += low.sum()
         raised = np.maximum(reference, 0.05)
