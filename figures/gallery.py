@@ -42,6 +42,7 @@ ROW = """<tr><td><a href="{claim}.nc">{claim}</a><br>{statement}</td>
 <td{mark}>{verdict}</td></tr>"""
 
 
+# Everything that comes from a claim or a file is escaped: statements hold < and &.
 def _row(dataset: xr.Dataset) -> str:
     summary, claim = summarise(dataset), find(dataset.claim)
     return ROW.format(

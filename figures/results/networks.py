@@ -25,6 +25,7 @@ def evaluation(dataset: xr.Dataset) -> Figure:
     """
     order = np.argsort(dataset["accuracy"].sel(condition="robust").values, kind="stable")
     ordered = dataset.isel({"class": order, "said": order})
+    # A row for each class, and room for the title and labels.
     height = 1.6 + 0.28 * len(order)
     figure, axes = plt.subplots(1, 3, figsize=(12.5, max(height, 3.6)), width_ratios=(1.1, 1, 1))
     _accuracies(axes[0], ordered)
@@ -54,9 +55,11 @@ def _accuracies(axes: Axes, dataset: xr.Dataset) -> None:
             markeredgewidth=0.4,
             label=title,
         )
+        # Of all samples, not the mean of the classes, which may have different numbers of them.
         average = 1 - float(part["errors"].sum() / dataset["trials"].sum())
         axes.axvline(average, color=look.colour, linestyle=":", linewidth=1.0)
     axes.set_yticks(rows, dataset["class"].values)
+    # The first row at the top, as in the matrices beside it.
     axes.invert_yaxis()
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("accuracy of the class, [0, 1]")
@@ -75,6 +78,7 @@ def matrix(axes: Axes, shares: np.ndarray, names: np.ndarray, title: str) -> Non
     """
     axes.imshow(shares, cmap="Greys", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
+        # Less would be written as 0.
         if share > 0.005:
             colour = "white" if share > DARK else "black"
             text = f"{100 * share:.0f}"

@@ -58,6 +58,7 @@ def classes(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
         dataset: of `nets.study.file.make`.
         found: of `nets.study.report.changes`.
     """
+    # One order for all panels, so that a class is found in the same row of each.
     reference = found["class_value"].sel(all_methods=dataset.reference).mean("seed")
     order = np.argsort(reference.sel(condition="robust").values, kind="stable")
     found, reference = found.isel({"class": order}), reference.isel({"class": order})
@@ -216,6 +217,7 @@ def confusion(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
         dataset: of `nets.study.file.make`.
         found: of `nets.study.report.changes`.
     """
+    # Chosen on these images, and shown without an interval: the table says what is decided.
     best = str(found["change"].sel(quantity=WORST).idxmax("method").values)
     reference = found["class_value"].sel(all_methods=dataset.reference, condition="robust")
     order = np.argsort(reference.mean("seed").values, kind="stable")
@@ -235,7 +237,8 @@ def confusion(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
 def _shares(dataset: xr.Dataset, method: str) -> np.ndarray:
     """Returns the shares of each class taken for each, of all seeds together."""
     counts = dataset["confusion"].sel({"method": method}).sum("seed").values
-    return counts / counts.sum(-1, keepdims=True)
+    shares: np.ndarray = counts / counts.sum(-1, keepdims=True)
+    return shares
 
 
 def _difference(axes: Axes, difference: np.ndarray, names: np.ndarray) -> None:

@@ -40,6 +40,7 @@ def training(dataset: xr.Dataset) -> Figure:
     """
     best = best_rates(dataset).isel(mixup=0, minority_weight=0)
     columns, drawn = list(_columns(best)), best["imbalance_ratio"].values
+    # Curves between the ratios that were trained, on which the points must fall.
     ratios = np.geomspace(drawn.min(), drawn.max(), DENSE)
     size = (3.6 * len(columns), 7.0)
     figure, axes = plt.subplots(
@@ -49,6 +50,7 @@ def training(dataset: xr.Dataset) -> Figure:
         for index, (threat, look) in enumerate(zip(threats, itertools.cycle(SERIES))):
             part = best.sel(threat=threat)
             label = f"radius {float(part['radius']):g}" if norm else "natural"
+            # Side by side on a logarithmic axis: by a factor.
             shift = 1 + 0.03 * (index - (len(threats) - 1) / 2)
             curves = _optimum(dataset.law, ratios, str(part["norm"].values), float(part["radius"]))
             reached = _trained(part)
@@ -109,6 +111,7 @@ def _optimum(law: str, ratios: np.ndarray, norm: str, radius: float) -> dict[str
     # The direction is that of all ratios, which only shift the intercept.
     found = optimal_direction(both, threat)
     shift = optimal_shift(found.margin, both.scales, jnp.asarray(ratios, jnp.float32), alpha)
+    # Past the critical ratio the best rule is constant: no weight, and the label as its intercept.
     constant = shift.trivial[:, None]
     bias = jnp.where(shift.trivial, shift.label, shift.beta * projection_scale(both, found.weight))
     rules = LinearClassifier(jnp.where(constant, 0, found.weight[None, :]), bias)

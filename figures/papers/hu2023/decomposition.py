@@ -56,6 +56,7 @@ def _bars(axes: Axes, dataset: xr.Dataset, fixed: Mapping[str, float]) -> None:
     """Draws one bar for each part and imbalance ratio, and the simulated sum beside them."""
     ratios = dataset["imbalance_ratio"].values
     points = {"imbalance_ratio": ratios}
+    # A claim takes all axes as arrays of one length.
     points |= {name: np.full(len(ratios), value) for name, value in fixed.items()}
     # At whole numbers: the ratios grow by factors, and bars of one width would overlap there.
     centre, base = np.arange(len(ratios)), np.zeros(len(ratios))

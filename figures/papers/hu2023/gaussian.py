@@ -62,6 +62,7 @@ def imbalance(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns disparity and class-wise natural risk of robust rules against the imbalance ratio."""
     figure, axes = plt.subplots(2, 4, figsize=(11, 6.2), sharex=True, sharey="row")
     for row, name in enumerate(("imbalance-raises-disparity", "robustness-costs-every-class")):
+        # The smallest radius and the largest, of each norm.
         panels = [(norm, k) for norm in SOLVED for k in (0, -1)]
         for place, (norm, k) in enumerate(panels):
             dataset = datasets[f"{name}-{norm}"]
@@ -73,6 +74,7 @@ def imbalance(datasets: Mapping[str, xr.Dataset]) -> Figure:
     axes[1, 0].set_ylabel("natural risk, [0, 1]")
     for panel in axes[1]:
         panel.set_yscale("log")
+        # Below 1e-6 the simulation has no point to show.
         panel.set_ylim(1e-6, 1)
     axes[0, 0].legend(loc="upper left")
     shared_legend(figure, axes[1:, 0], where="outside lower center")

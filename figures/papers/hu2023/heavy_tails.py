@@ -96,6 +96,7 @@ def disparity_against_radius(datasets: Mapping[str, xr.Dataset]) -> Figure:
             draw_panel(axis, dataset, {"imbalance_ratio": ratio, "stability_index": index})
         axes[0, place].set_title(f"{law_name(index)}\nimbalance ratio {ratio:g}")
         axes[1, place].set_xlabel(radius_label("linf"))
+    # Below the jump to one, before which the top row shows a flat line.
     axes[1, 0].set_ylim(-0.03, 0.17)
     axes[0, 0].set_ylabel("natural accuracy disparity")
     axes[1, 0].set_ylabel("the same, below the jump")
@@ -103,6 +104,7 @@ def disparity_against_radius(datasets: Mapping[str, xr.Dataset]) -> Figure:
     return figure
 
 
+# From Gaussian noise, whose intercept never escapes, to Cauchy's.
 ALPHAS = (2.0, 1.5, 1.0)
 MARGINS = (0.5, 8.0)
 
@@ -138,6 +140,7 @@ def _intercepts(axes: Axes) -> None:
         # The constant rule has no weight; the scale of the noise cancels.
         depth = np.where(reach > 0, -rule.bias / np.where(reach > 0, reach, 1), np.nan)
         axes.plot(ratios, depth, look.line, color=look.colour, label=f"theory, α = {alpha:g}")
+        # Where the curve ends: beyond it the best rule has no weight, and no depth.
         last = np.flatnonzero(np.isfinite(depth))[-1]
         if alpha < 2:
             axes.plot(ratios[last], depth[last], "x", color=look.colour, markersize=8)
@@ -148,15 +151,17 @@ def _intercepts(axes: Axes) -> None:
 
 def _critical_ratio(margin_and_alpha: tuple[jax.Array, jax.Array]) -> jax.Array:
     margin, alpha = margin_and_alpha
-    return critical_ratio(margin, jnp.ones(2), alpha)[1]
+    ratio: jax.Array = critical_ratio(margin, jnp.ones(2), alpha)[1]
+    return ratio
 
 
 def _phases(axes: Axes) -> None:
+    # Not to 2, where the critical ratio is infinite.
     alphas = np.linspace(0.5, 1.98, 75)
     points = {"imbalance_ratio": np.ones(75), "intercept": np.ones(75), "stability_index": alphas}
     problems = jax.tree.map(jnp.asarray, evaluate.problems(find(CONSTANT), points))
-    own = row_by_row(lambda p: optimal_direction(p.mixture, p.threat).margin, problems)
-    margins: dict[str, jax.Array] = {"the simulated problem": own}
+    simulated = row_by_row(lambda p: optimal_direction(p.mixture, p.threat).margin, problems)
+    margins: dict[str, jax.Array] = {"the simulated problem": simulated}
     margins |= {f"margin {margin:g}": jnp.full(75, margin) for margin in MARGINS}
     for (label, margin), look in zip(margins.items(), SERIES, strict=False):
         critical = row_by_row(_critical_ratio, (margin, jnp.asarray(alphas)))
@@ -171,6 +176,7 @@ def _phases(axes: Axes) -> None:
 
 def _simulated(axes: Axes, dataset: xr.Dataset) -> None:
     """Marks simulated imbalance ratios, filled where no intercept beat the constant rule."""
+    # The whole interval below the constant rule's risk: simulation shows that it is beaten.
     beaten = (dataset["high"] < dataset["theory"]).any(["intercept", "component"])
     ratio, alpha = xr.broadcast(dataset["imbalance_ratio"], dataset["stability_index"])
     beaten = beaten.transpose(*ratio.dims)

@@ -162,6 +162,8 @@ def line(datasets: Mapping[str, xr.Dataset]) -> Figure:
     far = float(datasets[ERRORS]["far_distance"].values[0])
     draw_panel(axes[0], datasets[ERRORS], {"far_distance": far})
     draw_panel(axes[1], datasets[GAP], {"far_distance": far})
+    # The boundaries of the middle class are (d1 + d2) / 2 apart: from half of that on, every point
+    # between them can be moved past one.
     start = (NEAR + far) / 4
     axes[0].axvline(start, color="0.5", linewidth=0.8, linestyle=":")
     axes[1].axvspan(start, datasets[GAP]["radius"].values.max(), color="0.9", zorder=0)

@@ -22,6 +22,7 @@ BALLS: dict[str, Callable[..., Threat]] = {"l1": L1Ball, "l2": L2Ball, "linf": L
 CONFLICTING = tuple(f"spurious-conflicting-natural-risk-{norm}" for norm in NORMS)
 ALIGNED = tuple(f"spurious-aligned-robust-risk-{norm}" for norm in NORMS)
 BEST = tuple(f"spurious-best-angle-{norm}" for norm in NORMS)
+# There are claims of these two norms.
 HARM = tuple(f"robustness-costs-conflicting-group-{norm}" for norm in ("l2", "linf"))
 
 
@@ -33,6 +34,7 @@ HARM = tuple(f"robustness-costs-conflicting-group-{norm}" for norm in ("l2", "li
 )
 def groups(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns group risks against the training radius, a column for each norm."""
+    # Norms share no abscissa: a radius of one is no radius of another.
     figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.6), sharey="row")
     for column, norm in zip(axes.T, NORMS, strict=True):
         column[0].set_title(f"{NORMS[norm]} threat")
@@ -124,6 +126,7 @@ def angle(datasets: Mapping[str, xr.Dataset]) -> Figure:
             color=look.colour,
             label="simulation",
         )
+        # From this radius on the spurious pixels are given up: n r / sqrt(k_S) of the caption.
         if norm == "linf":
             last = float(model.spurious * model.agreement) / model.spurious_pixels**0.5
             panel.axvline(last, color="0.5", linewidth=0.8, linestyle=":")

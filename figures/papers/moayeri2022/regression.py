@@ -39,6 +39,7 @@ NODES = 49
 def _weights(name: str, **points: np.ndarray) -> np.ndarray:
     """Returns the trained weights of a claim's problems, of the shape of the points and (d,)."""
     shaped = dict(zip(points, np.broadcast_arrays(*points.values()), strict=True))
+    # A claim takes points in a row; the plane is folded back afterwards.
     flat = {key: values.ravel() for key, values in shaped.items()}
     weight = evaluate.problems(find(name), flat).weight[:, 0]
     shape = next(iter(shaped.values())).shape
@@ -72,6 +73,7 @@ def squared_risk(datasets: Mapping[str, xr.Dataset]) -> Figure:
         _steps(panel, dataset.sel(radius=radius, scale_ratio=2.0, noise=0.5), radius)
         panel.set_title(f"{NORMS[name.rpartition('-')[2]]} threat, radius {radius:g}")
         panel.set_ylabel("adversarial risk, [0, ∞)" if not column else "")
+    # The sixth place is free for the legend of the bottom row.
     handles, labels = figure.axes[-1].get_legend_handles_labels()
     last = figure.add_subplot(grid[2, 2])
     last.set_axis_off()
@@ -86,6 +88,7 @@ def _steps(axes: Axes, part: xr.Dataset, radius: float) -> None:
     points = {"step": steps} | {name: np.full(41, v) for name, v in fixed.items()}
     curves = evaluate.simulated(find(part.claim), points)
     for k, (name, look) in enumerate(zip(("core", "spurious"), SERIES, strict=False)):
+        # One curve from the step down, component 2 k + 1, to the step up, component 2 k.
         x = np.concatenate([-steps[::-1], steps])
         y = np.concatenate([curves[::-1, 2 * k + 1], curves[:, 2 * k]])
         axes.plot(x, y, look.line, color=look.colour, label=f"{name} weight moved, theory")
@@ -111,6 +114,7 @@ def weights(datasets: Mapping[str, xr.Dataset]) -> Figure:
     figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.8), sharey="row", sharex="col")
     for (top, bottom), norm, name in zip(axes.T, NORMS, COSTS, strict=True):
         thresholds = _thresholds(norm)
+        # A little past the last threshold, from which on both weights are zero.
         radius = np.linspace(0, 1.05 * thresholds[-1], 161)
         for noise, width in ((0.5, 1.4), (0.0, 0.6)):
             both = _weights(name, radius=radius, scale_ratio=np.array(2.0), noise=np.array(noise))
@@ -132,6 +136,7 @@ def weights(datasets: Mapping[str, xr.Dataset]) -> Figure:
 
 def _thresholds(norm: str) -> tuple[float, float]:
     """Returns eps_1 of the pair without noise and eps_0 of the pair with it."""
+    # The radius of the ball has no say in where thresholds lie, its norm has.
     with jax.enable_x64(True):
         ratio, ball = jnp.asarray(2.0), BALLS[norm](jnp.asarray(0.0))
         natural = pair_natural_radius(pair(ratio, jnp.asarray(0.0)), ball)
@@ -192,9 +197,11 @@ def _along(axes: Axes, part: xr.Dataset, look: Series, ratio: float) -> None:
 def reliance(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns four phase diagrams of the share of the spurious weight."""
     figure, axes = plt.subplots(1, 4, figsize=(13, 4.2))
+    # The edges: |corr| sd_S = sd_C with one core feature; 4 * 0.45 sd_S = sd_C with four.
     _scales(axes[0], ONE, np.linspace(0.2, 2.4, NODES), 1 / CORRELATION, CORRELATION)
     _scales(axes[1], FOUR, np.linspace(0.2, 1.1, NODES), 5 / 9, 1.0)
     _mark(axes[0], datasets[ONE].isel(noise=0, component=0), "scale_ratio", CORRELATION)
+    # Component 1 is what noise on the spurious feature costs.
     costs = datasets[COSTS[-1]].isel(noise=0, component=1, radius=slice(1, 5))
     _mark(axes[0], costs, "scale_ratio", CORRELATION)
     _mark(axes[1], datasets[FOUR].isel(noise=0, component=0), "scale_ratio", 1.0)
@@ -249,6 +256,7 @@ def _share(axes: Axes, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None
     total = size.sum(-1)
     used = total > 1e-9
     share = size[..., -1] / np.where(used, total, 1)
+    # Column after column, as each takes over from the one before it.
     for column in range(1, len(x)):
         share[:, column] = np.where(used[:, column], share[:, column], share[:, column - 1])
     edges, greys = (1e-9, 0.25, 0.5, 0.75, 1.01), ("0.88", "0.76", "0.64", "0.52")

@@ -31,6 +31,7 @@ FAILURES = (
     "mixup-shrinks-disparity-mixed-law",
 )
 HEAVY = ("mixup-shrinks-disparity-heavy-tails", "mixup-shrinks-disparity-separated")
+# Along each side of a plane: edges of regions are then sharp to a pixel or two of the panel.
 NODES = 161
 
 
@@ -79,7 +80,9 @@ def _mark(axes: Axes, dataset: xr.Dataset, along: str, height: float) -> None:
 def _shade(axes: Axes, x: np.ndarray, y: np.ndarray, growth: np.ndarray, none: np.ndarray) -> None:
     """Shades where the disparity grows, and hatches where no finite intercept is optimal."""
     grey = "0.75"
+    # From 1e-6, not from 0: where mixing changes nothing, rounding gives either sign.
     axes.contourf(x, y, np.where(none, np.nan, growth), [1e-6, 2], colors=[grey])
+    # Contours have no entry in a legend; a patch without area has.
     axes.fill(np.nan, np.nan, facecolor=grey, label="mixing widens the disparity, theory")
     if none.any():
         axes.contourf(x, y, none, [0.5, 1.5], colors="none", hatches=["////"])
@@ -113,6 +116,7 @@ def _phase(axes: Axes, x: np.ndarray, y: np.ndarray, problem: Phase, factor: flo
 
     `problem` takes the plane to training margin, test margin, ratio of scales and of priors.
     """
+    # Every plane has the same number of nodes, so that one executable serves all of them.
     plane = np.meshgrid(x, y)
     fields = np.broadcast_arrays(*problem(*plane), plane[0])[:4]
     before, after, none = map(np.asarray, _sizes(*map(jnp.asarray, fields), factor))
@@ -121,6 +125,7 @@ def _phase(axes: Axes, x: np.ndarray, y: np.ndarray, problem: Phase, factor: flo
 
 def _linf_direction(radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns natural margin and loss for each unit of radius, of directions trained for radii."""
+    # The optimal direction of isotropic classes: the means' difference, soft-thresholded.
     weight = np.maximum(HALF_GAP - np.asarray(radius)[..., None], 0)
     length = np.linalg.norm(weight, axis=-1)
     return weight @ HALF_GAP / length, weight.sum(-1) / length
@@ -129,6 +134,7 @@ def _linf_direction(radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _rare(axes: Axes) -> None:
     natural, loss = _linf_direction(np.array(0.6))
     ratios, spreads = np.geomspace(0.05, 2, NODES), np.linspace(1, 4, NODES)
+    # Natural risk: tested at the margin without an attack, trained at that of radius 0.6.
     _phase(axes, ratios, spreads, lambda r, k: (natural - 0.6 * loss, natural, k, r))
     axes.plot(1 / spreads, spreads, "k--", label="$R\\,s_+ = s_-$")
     axes.set_xlim(ratios[0], ratios[-1])
@@ -159,6 +165,7 @@ def _mixed(axes: Axes) -> None:
         radii,
         spreads,
         lambda radius, k: (margin - radius, margin - radius, k, np.array(1.0)),
+        # The scale of the mean of two points: tested on the mixed data themselves.
         0.5**0.5,
     )
     axes.set_xlim(0, 4.1)
@@ -195,6 +202,7 @@ def heavy_tails(datasets: Mapping[str, xr.Dataset]) -> Figure:
     return figure
 
 
+# Here, not in the function: compiled once for all panels, which have one shape.
 _stable_disparity = jax.jit(mixed_disparity)
 
 

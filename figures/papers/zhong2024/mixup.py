@@ -19,6 +19,7 @@ from theory.claims.registry import find
 
 COEFFICIENT = "mixing coefficient λ, [0, 1]"
 TRAINED = ("mixup-trained-risks-natural", "mixup-trained-risks-robust")
+# From light to heavy tails, in the order of the columns.
 LAWS = (
     "mixup-law-gaussian",
     "mixup-law-random-coefficient",
@@ -63,11 +64,13 @@ def draw_size(
     """
     x, disparity, bound = curves or _curves(dataset, fixed, along)
     look = SERIES[0]
+    # The sentence is about the size alone: a disparity that has changed its sign may stay inside.
     axes.fill_between(x, -bound, bound, color="0.88", label="size without mixing, theory")
     axes.plot(x, bound, ":", color="0.3")
     axes.plot(x, -bound, ":", color="0.3")
     axes.plot(x, disparity, look.line, color=look.colour, label="with mixing, theory")
     part = dataset.sel(dict(fixed))
+    # Component 0 is the disparity; the claim of a point fails when any of its components does.
     failing = part["fails"].values.astype(bool).any(-1)
     label = "with mixing, simulation"
     simulated, labels = estimates_of(part.isel(component=0)), (label, f"{label} (claim fails)")
@@ -94,6 +97,7 @@ def mixed_law(datasets: Mapping[str, xr.Dataset]) -> Figure:
         ("Cauchy, α = 1", cauchy, {"radius": cauchy["radius"].values[-1]}),
         ("stable, α = 1.5", stable, {"alpha": 1.5}),
     )
+    # Columns share no abscissa: that of the second is the parameter of the coefficient's law.
     figure, axes = plt.subplots(
         2, len(columns), figsize=(13, 4.2), height_ratios=(3, 1), sharex="col", sharey="row"
     )
@@ -121,6 +125,7 @@ def class_risks(datasets: Mapping[str, xr.Dataset]) -> Figure:
     for half, name in enumerate(TRAINED):
         dataset, evaluation = datasets[name], name.rpartition("-")[2]
         for side in (0, 1):
+            # A small radius beside the largest, and no mixing beside the most.
             radius = dataset["radius"].values[(1, -1)[side]]
             coefficient = dataset["coefficient"].values[(-1, 0)[side]]
             top, bottom = axes[:, 2 * half + side]
