@@ -2,8 +2,9 @@
 
 One core, medians over interleaved repetitions of one run. Cost is given in nanoseconds a value, in
 units of one `jnp.exp` of the same dtype, and as a multiple of scipy's. Accuracy is judged by
-tests/stable_reference.npz (mpmath). Takes about two minutes; prints tables, passes no judgement.
-scipy evaluates the density at alpha = 0.5 and 1 in closed form; there the ratio is marked.
+tests/support/references/stable_reference.npz (mpmath). Takes about two minutes; prints tables,
+passes no judgement. scipy evaluates the density at alpha = 0.5 and 1 in closed form; there the
+ratio is marked.
 """
 
 import functools
@@ -36,14 +37,14 @@ REFERENCE = pathlib.Path(__file__).parents[1] / "tests/support/references/stable
 
 
 def nanoseconds(call, count):
-    """Return the time of one call, per value."""
+    """Returns the time of one call, per value."""
     start = time.perf_counter()
     jax.block_until_ready(call())
     return (time.perf_counter() - start) / count * 1e9
 
 
 def medians(calls):
-    """Return the median time of each of {name: (call, values)}, repetitions interleaved."""
+    """Returns the median time of each of {name: (call, values)}, repetitions interleaved."""
     for call, _ in calls.values():
         jax.block_until_ready(call())
     rounds = [[nanoseconds(*pair) for pair in calls.values()] for _ in range(REPEATS)]
@@ -51,14 +52,14 @@ def medians(calls):
 
 
 def scipy_call(name, argument, alpha, count):
-    """Return a call of scipy's function at `count` values, and that count."""
+    """Returns a call of scipy's function at `count` values, and that count."""
     values = np.asarray(argument, np.float64)[:count]
     alphas = np.broadcast_to(np.asarray(alpha, np.float64), argument.shape)[:count]
     return lambda: getattr(levy_stable, name)(values, alphas, 0.0), count
 
 
 def contenders(dtype, alpha):
-    """Return the calls to be timed at one alpha, or at one alpha an element."""
+    """Returns the calls to be timed at one alpha, or at one alpha an element."""
     rng = np.random.default_rng(0)
     size = SIZE if alpha is not None else SIZE // 8
     x = jnp.asarray(np.exp(rng.uniform(-5, 8, size)), dtype)
@@ -76,7 +77,7 @@ def contenders(dtype, alpha):
 
 
 def print_costs():
-    """Print the cost of every function."""
+    """Prints the cost of every function."""
     print(f"{'':24}{'ns/value':>12}{'exp':>8}{'x scipy':>12}")
     for dtype in ("float64", "float32"):
         for alpha in (*ALPHAS, None):
@@ -93,7 +94,7 @@ def print_costs():
 
 
 def print_setup():
-    """Print the time to compile, and to evaluate one value at a new alpha."""
+    """Prints the time to compile, and to evaluate one value at a new alpha."""
     jax.clear_caches()
     for name in ("sf", "pdf", "isf"):
         f = getattr(stable, name)
@@ -105,7 +106,7 @@ def print_setup():
 
 
 def print_accuracy():
-    """Print relative errors over the reference grid, of this package and of scipy."""
+    """Prints relative errors over the reference grid, of this package and of scipy."""
     with np.load(REFERENCE) as file:
         reference = dict(file)
     alpha, x = reference["alpha"][:, None], reference["x"][None, 1:]

@@ -205,17 +205,17 @@ class MixedPairs(NamedTuple):
 
     @property
     def means(self) -> jax.Array:
-        """The class means, which mixing leaves as they are."""
+        """The class means, (..., 2, d), which mixing leaves as they are."""
         return self.original.means
 
     @property
     def scales(self) -> jax.Array:
-        """The class scales of the points before they are mixed."""
+        """The class scales, (..., 2), of the points before they are mixed."""
         return self.original.scales
 
     @property
     def prior(self) -> jax.Array:
-        """P(y = +1), which mixing leaves as it is."""
+        """P(y = +1), (...), which mixing leaves as it is."""
         return self.original.prior
 
 

@@ -22,7 +22,10 @@ from theory.noun import require_shape, require_values
 from theory.numerics.bivariate import normal_wedge
 from theory.numerics.broadcast import broadcast
 
+# How far below zero, in units of the largest, an eigenvalue may come out: distances that were
+# rounded to nine digits are forgiven.
 _SLACK = 1e-9
+# Gauss and Legendre's rule on panels two wide: the normal density is nothing outside of [-12, 12].
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
 _PANELS = np.linspace(-12, 12, 13)
 
@@ -42,6 +45,7 @@ class LineRule(NamedTuple):
 
 def _gram(distances: Array) -> Array:
     """Returns the inner products of the class means about their centre, (K, K)."""
+    # Classical scaling: minus half of the squared distances, centred in rows and columns.
     square = distances * distances
     rows, columns = jnp.mean(square, 1)[:, None], jnp.mean(square, 0)[None]
     centred = square - rows - columns + jnp.mean(square)
@@ -54,6 +58,7 @@ def _require_euclidean(distances: Array) -> None:
     require_values("distances", distances, NON_NEGATIVE, "every distance")
     if isinstance(distances, jax.core.Tracer):
         return
+    # Values are known from here on; inside `jit` only the shape was checked.
     values = np.asarray(distances, float)
     if (np.diagonal(values) != 0).any():
         raise InvalidInput("distances: the diagonal, distances of classes to themselves, must be 0")
@@ -88,8 +93,10 @@ def means_of_distances(distances: ArrayLike) -> Array:
     """
     (values,) = broadcast(jnp.asarray(distances))
     _require_euclidean(values)
+    # Centred, the Gram matrix is singular: its least eigenvalue, 0, needs no coordinate.
     eigenvalues, vectors = jnp.linalg.eigh(_gram(values))
-    return (vectors * jnp.sqrt(jnp.maximum(eigenvalues, 0))[None])[:, 1:]
+    means: Array = (vectors * jnp.sqrt(jnp.maximum(eigenvalues, 0))[None])[:, 1:]
+    return means
 
 
 def distance_accuracies(distances: ArrayLike, scales: ArrayLike, radius: ArrayLike) -> Array:
@@ -127,13 +134,17 @@ def distance_accuracies(distances: ArrayLike, scales: ArrayLike, radius: ArrayLi
     h = jnp.where(values > 0, (values / 2 - radius) / scales[:, None], -jnp.inf)
     if count == 2:
         return ndtr(jnp.stack([h[0, 1], h[1, 0]]))
+    # Two half-spaces for each class, whose normals point to the other two: a wedge.
     y, j, m = jnp.asarray([[0, 1, 2], [1, 2, 0], [2, 0, 1]])
     angle = _angle(values[y, j], values[y, m], values[j, m])
-    return normal_wedge(h[y, j], h[y, m], angle)
+    accuracies: Array = normal_wedge(h[y, j], h[y, m], angle)
+    return accuracies
 
 
 def _angle(a: Array, b: Array, opposite: Array) -> Array:
     """Returns the angle between sides a and b of a triangle, accurate also for needles (Kahan)."""
+    # Kahan's formula for needle-like triangles: the parentheses are the method, and the order of
+    # the sums must stay. Degenerate triangles have the angle 0 or pi, and no slope there.
     a, b = jnp.maximum(a, b), jnp.minimum(a, b)
     c = opposite
     near = jnp.where(b >= c, c - (a - b), b - (a - c))
@@ -174,6 +185,8 @@ def simplex_accuracy(
     nodes = jnp.asarray((_PANELS[:-1, None] + half * (_NODES + 1)).ravel(), h.dtype)
     weights = jnp.asarray((half * _WEIGHTS).ravel(), h.dtype)
 
+    # The power of the distribution function by its logarithm, which is accurate where that is near
+    # 1 and K large, and where it underflows.
     def integrand(u: Array) -> Array:
         log_cdf = jax.scipy.special.log_ndtr(math.sqrt(2) * h - u)
         return norm.pdf(u) * jnp.exp((classes - 1) * log_cdf)
@@ -216,11 +229,15 @@ def line_thresholds(
     require_values("scale", scale, POSITIVE, "the class scale")
     if not isinstance(means, jax.core.Tracer) and (np.diff(np.asarray(means)) <= 0).any():
         raise InvalidInput(f"means = {np.asarray(means).tolist()}: must increase")
+    # An attack carries each class towards its neighbour by the radius: those are the means that the
+    # threshold has to part, and where they cross there is none.
     left, right = (means + radii)[:-1], (means - radii)[1:]
     gap = right - left
     open_gap = gap > 0
     tilt = jnp.log(weights[:-1] / weights[1:]) / jnp.where(open_gap, gap, 1)
     thresholds = (left + right) / 2 + scale * scale * tilt
+    # A class whose interval is shorter than twice its radius is always wrong: then its thresholds
+    # no longer trade with one neighbour alone.
     room = jnp.diff(thresholds) > 2 * radii[1:-1]
     coupled = ~(jnp.all(open_gap) & jnp.all(room))
     return LineRule(jnp.where(coupled, jnp.nan, thresholds), coupled)
@@ -240,6 +257,9 @@ def line_accuracies(
         scale: standard deviations, > 0, () or (K,).
         radius: >= 0, ().
 
+    Returns:
+        Probabilities in [0, 1].
+
     References:
         new; theory document A6.b, A6.f.
 
@@ -253,6 +273,7 @@ def line_accuracies(
     end = jnp.full(1, jnp.inf, means.dtype)
     low = (jnp.concatenate([-end, thresholds]) + radius - means) / scale
     high = (jnp.concatenate([thresholds, end]) - radius - means) / scale
+    # In the upper tail the survival functions keep what the distribution functions lose.
     upper = low > 0
     inside = jnp.where(upper, ndtr(-low) - ndtr(-high), ndtr(high) - ndtr(low))
     return jnp.where(low < high, inside, 0)
@@ -263,7 +284,15 @@ def boundary_shift(margin: ArrayLike, gain: ArrayLike) -> tuple[Array, Array]:
 
     The boundary lies `margin` sds from both class means; moving it by t raises the sum of the two
     errors by Phi(-(margin - t)) - Phi(-margin) - gain, about gain^2 margin / phi(margin): the near
-    boundary is the cheaper one. nan where the gain exceeds Phi(-margin), all there is to gain.
+    boundary is the cheaper one.
+
+    Args:
+        margin: in standard deviations, any real, (...).
+        gain: in [0, Phi(-margin)), all there is to gain, (...).
+
+    Returns:
+        The shift in standard deviations and the rise of the sum of errors, both (...); nan for a
+        gain out of its domain.
 
     References:
         lee2024dafa, the example of its section 4 in exact form; new; theory document A6.g.

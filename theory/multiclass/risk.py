@@ -38,6 +38,9 @@ class Targets(NamedTuple):
 def isotropic_classes(means: ArrayLike, scales: ArrayLike) -> GaussianClasses:
     """Returns classes with covariance scale_y^2 times the identity; means (K, d), scales (K,) > 0.
 
+    Raises:
+        InvalidInput: for shapes that do not fit, or a value out of range.
+
     >>> isotropic_classes([[0.0], [3.0]], [1.0, 2.0]).covariances.ravel().tolist()
     [1.0, 4.0]
     """
@@ -48,6 +51,8 @@ def isotropic_classes(means: ArrayLike, scales: ArrayLike) -> GaussianClasses:
 
 def nearest_mean_scores(means: ArrayLike) -> LinearScores:
     """Returns the linear form of the rule that answers the class of the nearest mean, means (K, d).
+
+    argmin |x - mu_k|^2 is argmax mu_k . x - |mu_k|^2 / 2: x^2 is common to all.
 
     >>> nearest_mean_scores([[0.0], [2.0]]).biases.tolist()
     [-0.0, -2.0]
@@ -68,6 +73,7 @@ def _differences(scores: LinearScores, threat: Threat | None) -> tuple[Array, Ar
 
 def _halfspaces(normals: Array, offsets: Array, mean: Array, covariance: Array) -> Halfspaces:
     """Returns {x : normals . x + offsets > 0} in coordinates where the class is standard normal."""
+    # HIGHEST: accelerators would otherwise multiply with a few bits.
     highest = jax.lax.Precision.HIGHEST
     root = jnp.linalg.cholesky(covariance)
     turned = jnp.einsum("md,de->me", normals, root, precision=highest)
@@ -132,7 +138,8 @@ def robust_accuracies(
     >>> [round(float(a), 6) for a in robust_accuracies(classes, rule)]  # Phi(1), 2 Phi(1) - 1
     [0.841345, 0.682689, 0.841345]
     """
-    return jax.vmap(probability)(_correct(classes, scores, threat))
+    accuracies: Array = jax.vmap(probability)(_correct(classes, scores, threat))
+    return accuracies
 
 
 @functools.partial(jax.jit, static_argnames=("points", "shifts"))
@@ -148,19 +155,26 @@ def estimate_robust_accuracies(
     """Returns randomised quasi-Monte-Carlo estimates of `robust_accuracies`, with standard errors.
 
     Args:
-        key: of the random shifts.
+        key: of the random shifts, a JAX key, ().
         classes, scores, threat: as for `robust_accuracies`, any number of classes and dimensions.
         points, shifts: of the lattice, and how often it is shifted at random.
 
     Returns:
         Values and their standard errors over the shifts, each (K,).
 
+    Raises:
+        InvalidInput: for shapes that do not fit, or another type of threat.
+
     References:
         genz1992numerical; theory document A6.b.
     """
     spaces = _correct(classes, scores, threat)
+    # A key of its own for each class, so that their errors are independent.
     keys = jax.random.split(key, spaces.offsets.shape[0])
-    return jax.vmap(lambda k, s: estimate_probability(k, s, points, shifts))(keys, spaces)
+    estimates: Estimate = jax.vmap(lambda k, s: estimate_probability(k, s, points, shifts))(
+        keys, spaces
+    )
+    return estimates
 
 
 @jax.jit
@@ -169,10 +183,16 @@ def attack_targets(
 ) -> Targets:
     """Returns which classes absorb the errors of each class, exactly.
 
-    Classes and dimensions are limited as for `robust_accuracies`.
+    Arguments, and the limits of classes and dimensions, are those of `robust_accuracies`.
 
     With nearest-mean rules, isotropic classes and an l_2 threat the nearest class is always the
     most reachable one, whatever the radius; but its *share* falls as the radius grows.
+
+    Returns:
+        Probabilities, both (K, K).
+
+    Raises:
+        InvalidInput: as `robust_accuracies` does.
 
     References:
         lee2024dafa for the observation; new; theory document A6.e.
@@ -183,12 +203,14 @@ def attack_targets(
 
     def into(y: Array, j: Array, rest: Array) -> tuple[Array, Array]:
         """How far j passes y at the attack's best: v_j = -(w_y - w_j) . x - (b_y - b_j) + cost."""
+        # v_j > 0, and v_j > v_m for every other m: v_j's own cost is part of every gain.
         normals = jnp.concatenate([weights[j, y][None], weights[j, rest]])
         gains = jnp.concatenate([cost[y, j][None], cost[y, j] - cost[y, rest]])
         offsets = jnp.concatenate([biases[j, y][None], biases[j, rest]]) + gains
         spaces = _halfspaces(normals, offsets, classes.means[y], classes.covariances[y])
         return ndtr(spaces.offsets[0]), probability(spaces)
 
+    # Ordered pairs as one batch: each has the same number of half-spaces.
     pairs = [(y, j) for y in range(count) for j in range(count) if y != j]
     rest = jnp.asarray(
         [[m for m in range(count) if m not in pair] for pair in pairs], jnp.int32
@@ -202,9 +224,23 @@ def attack_targets(
 def nearest_mean_targets(means: ArrayLike, scales: ArrayLike, radius: ArrayLike) -> Targets:
     """Returns `attack_targets` of the nearest-mean rule between isotropic classes against l_2.
 
-    >>> found = nearest_mean_targets([[-3.0], [0.0], [2.0]], [1.0, 1.0, 1.0], 0.5)
-    >>> [round(float(p), 6) for p in found.reachable[1]]  # Q(1.5 - 0.5), none, Q(1 - 0.5)
+    Args:
+        means: (K, d).
+        scales: standard deviation of each class, > 0, (K,).
+        radius: of the l_2 ball, >= 0, ().
+
+    Raises:
+        InvalidInput: for more than three classes in more than two dimensions, shapes that do not
+            fit, or a value out of range.
+
+    References:
+        lee2024dafa for the observation; new; theory document A6.e.
+
+    >>> targets = nearest_mean_targets([[-3.0], [0.0], [2.0]], [1.0, 1.0, 1.0], 0.5)
+    >>> [round(float(p), 6) for p in targets.reachable[1]]  # Q(1.5 - 0.5), none, Q(1 - 0.5)
     [0.158655, 0.0, 0.308538]
     """
     classes, rule = isotropic_classes(means, scales), nearest_mean_scores(means)
-    return attack_targets(classes, rule, L2Ball(jnp.asarray(radius).astype(rule.biases.dtype)))
+    ball = L2Ball(jnp.asarray(radius).astype(rule.biases.dtype))
+    targets: Targets = attack_targets(classes, rule, ball)
+    return targets

@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 
 def broadcast(*arguments: ArrayLike) -> list[Array]:
-    """Returns the arguments broadcast against each other, in one floating dtype.
+    """Returns the arguments, of any shapes that fit, broadcast to (...), in one floating dtype.
 
     Python numbers take the dtype of the arrays beside them; integers count as the default float.
 

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 LN2 = math.log(2)
-_NO_DECAY = 60.0  # exp(-x^2/4) is zero beyond
+_NO_DECAY = (
+    60.0  # exp(-x^2/4) is zero beyond: e^-900 is below the least double, and the square safe
+)
 
 
 class _Format(NamedTuple):
@@ -28,6 +30,8 @@ class _Format(NamedTuple):
     exponent_bits: float  # a multiplier with this many fractional bits times an exponent is exact
 
 
+# ln 2 in two parts as in the exponentials of fdlibm (double) and Cephes (single precision). As many
+# terms as the remainders need: of atanh's series at |s| <= 0.172, of 2^f's at |f| <= 1/2.
 _FORMATS = {
     jnp.dtype("float64"): _Format(
         jnp.int64, 52, 1023, 10, 14, 6.93147180369123816490e-01, 1.90821492927058770002e-10,
@@ -40,12 +44,13 @@ _FORMATS = {
 
 
 def shorten(x: Array, bits: int) -> Array:
-    """Return x rounded to `bits` fractional bits; its derivative is zero."""
+    """Returns x, (...), rounded to `bits` fractional bits; its derivative is zero."""
     return jnp.round(x * 2.0**bits) * 2.0**-bits
 
 
 def horner(coefficients: Array | Sequence[Array | float], t: Array) -> Array:
-    """Return sum_k coefficients[k] t^k."""
+    """Returns sum_k coefficients[k] t^k, (...), of coefficients (k, ...) at t, (...)."""
+    # Unrolled: a chain that the compiler fuses with what is around it, as a loop would not be.
     total = coefficients[-1]
     for k in range(len(coefficients) - 2, -1, -1):
         total = total * t + coefficients[k]
@@ -53,7 +58,9 @@ def horner(coefficients: Array | Sequence[Array | float], t: Array) -> Array:
 
 
 def _split_log2(x: Array) -> tuple[Array, Array]:
-    """Return (e, f) with log2(x) = e + f, e integral, |f| <= 1/2; x positive and normal."""
+    """Returns (e, f) with log2(x) = e + f, e integral, |f| <= 1/2; x positive and normal."""
+    # Subtracting the bits of sqrt(1/2) before the shift rounds the exponent so that the mantissa
+    # lies in [sqrt(1/2), sqrt(2)); log2(m) = 2 atanh(s) / ln 2, a series in odd powers of s.
     form = _FORMATS[x.dtype]
     bits = lax.bitcast_convert_type(x, form.integer)
     root_half = lax.bitcast_convert_type(jnp.asarray(math.sqrt(0.5), x.dtype), form.integer)
@@ -65,45 +72,47 @@ def _split_log2(x: Array) -> tuple[Array, Array]:
 
 
 def _power_of_two(n: Array) -> Array:
-    """Return 2^n for integral n, zero below the normal range."""
+    """Returns 2^n for integral n, zero below the normal range."""
+    # At n = -bias all bits are zero, which is the number 0: the clip is the underflow.
     form = _FORMATS[n.dtype]
     clipped = jnp.clip(n, -form.bias, form.bias).astype(form.integer)
     return lax.bitcast_convert_type((clipped + form.bias) << form.mantissa, n.dtype)
 
 
 def _exp2_fraction(f: Array) -> Array:
-    """Return 2^f for |f| <= 1/2."""
+    """Returns 2^f for |f| <= 1/2."""
     terms = _FORMATS[f.dtype].exp_terms
     return horner([LN2**k / math.factorial(k) for k in range(terms)], f)
 
 
 @jax.custom_jvp
 def log(x: Array) -> Array:
-    """Return the natural logarithm of zero or a positive normal number."""
+    """Returns the natural logarithm, (...), of zero or a positive normal number, (...)."""
     exponent, fraction = _split_log2(x)
     return jnp.where(x == 0, -jnp.inf, (exponent + fraction) * LN2)
 
 
 @log.defjvp
-def _log_jvp(primals: tuple, tangents: tuple) -> tuple:
+def _log_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     return log(x), dx / x
 
 
 def _exp2_of(whole: Array, fraction: Array) -> Array:
-    """Return 2^(whole + fraction) for integral `whole`, |fraction| <= 1/2."""
+    """Returns 2^(whole + fraction) for integral `whole`, |fraction| <= 1/2."""
     return _power_of_two(whole) * _exp2_fraction(fraction)
 
 
 def exp2_sum(exact: Array, rest: Array) -> Array:
-    """Return 2^(exact + rest) to a few ulp, where `rest` is small; zero below the normal range."""
+    """Returns 2^(exact + rest), (...), to a few ulp, `rest` small; 0 below the normal range."""
+    # exact - whole is exact, and `rest` joins when what is left is of its own size.
     whole = lax.stop_gradient(jnp.round(exact + rest))
     return _exp2_of(whole, (exact - whole) + rest)
 
 
 @jax.custom_jvp
 def inverse_power(x: Array, alpha: Array) -> tuple[Array, Array, Array]:
-    """Return n, f with n + f = alpha log2(x), n integral and |f| <= 1/2, and x^-alpha.
+    """Returns n, f with n + f = alpha log2(x), n integral and |f| <= 1/2, and x^-alpha, each (...).
 
     Each is good to a few ulp however large the exponent.
 
@@ -122,16 +131,24 @@ def inverse_power(x: Array, alpha: Array) -> tuple[Array, Array, Array]:
 
 
 @inverse_power.defjvp
-def _inverse_power_jvp(primals: tuple, tangents: tuple) -> tuple:
+def _inverse_power_jvp(
+    primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
     (x, alpha), (dx, dalpha) = primals, tangents
     whole, fraction, power = inverse_power(x, alpha)
+    # All of the change goes to the fraction: n is constant but where it jumps, and n + f does not.
     slope = log(x) * dalpha + alpha / x * dx
     return (whole, fraction, power), (jnp.zeros_like(whole), slope / LN2, -power * slope)
 
 
 @jax.custom_jvp
 def gaussian_decay(x: Array) -> Array:
-    """Return exp(-x^2/4) to a few ulp down to the smallest normal number, then zero."""
+    """Returns exp(-x^2/4), (...), to a few ulp down to the smallest normal number, then zero.
+
+    The rounding of x^2 alone would cost |x^2/4| ulp.
+    """
+    # Veltkamp's splitting: `high` has half of x's bits, so that its square is exact, and
+    # x^2 - high^2 = (x - high)(x + high) is small. Then Cody and Waite's reduction by n ln 2.
     form = _FORMATS[x.dtype]
     x = jnp.clip(x, -_NO_DECAY, _NO_DECAY)
     shifted = x * form.short
@@ -143,7 +160,10 @@ def gaussian_decay(x: Array) -> Array:
 
 
 @gaussian_decay.defjvp
-def _gaussian_decay_jvp(primals: tuple, tangents: tuple) -> tuple:
+def _gaussian_decay_jvp(
+    primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     value = gaussian_decay(x)
+    # Clipped here too: at x = inf, inf * 0 would be nan.
     return value, -jnp.clip(x, -_NO_DECAY, _NO_DECAY) / 2 * value * dx

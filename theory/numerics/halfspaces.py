@@ -19,7 +19,7 @@ from theory.domain import InvalidInput
 from theory.numerics.bivariate import normal_wedge
 from theory.numerics.norms import power_norm
 
-_FAR = 40.0
+_FAR = 40.0  # a standard normal variable is never there, in double precision
 _FLAT = 1e-12  # a unit row whose new direction is this short has none
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 
@@ -45,7 +45,10 @@ class Estimate(NamedTuple):
 
 @jax.jit
 def probability(spaces: Halfspaces) -> Array:
-    """Returns P(Z in every half-space), exact to a few units of the dtype's epsilon.
+    """Returns P(Z in every half-space), (), exact to a few units of the dtype's epsilon.
+
+    Args:
+        spaces: normals (m, d) and offsets (m,), with m <= 2 or d <= 2.
 
     Raises:
         InvalidInput: for more than two half-spaces in more than two dimensions.
@@ -58,8 +61,10 @@ def probability(spaces: Halfspaces) -> Array:
     0.25
     """
     count, dim = spaces.normals.shape
+    # The first case that fits: each is exact, and costs more than the one before.
     if count == 1:
-        return ndtr(spaces.offsets[0])
+        tail: Array = ndtr(spaces.offsets[0])
+        return tail
     if dim == 1:
         return _interval(spaces)
     if count == 2:
@@ -76,7 +81,7 @@ def _interval(spaces: Halfspaces) -> Array:
     slope, offset = spaces.normals[:, 0], spaces.offsets
     low = jnp.max(jnp.where(slope > 0, -offset, -jnp.inf))
     high = jnp.min(jnp.where(slope < 0, offset, jnp.inf))
-    never = jnp.any(offset == -jnp.inf)
+    never = jnp.any(offset == -jnp.inf)  # a zero normal: no bound shows it
     # In the upper tail the survival functions keep what the distribution functions lose.
     upper = low > 0
     inside = jnp.where(upper, ndtr(-low) - ndtr(-high), ndtr(high) - ndtr(low))
@@ -88,7 +93,8 @@ def _wedge(spaces: Halfspaces) -> Array:
     # The angle between unit vectors that is accurate at both ends.
     apart, along = power_norm(a - b, 2.0), power_norm(a + b, 2.0)
     angle = 2 * jnp.arctan2(apart, jnp.where(apart + along > 0, along, 1))
-    return normal_wedge(spaces.offsets[0], spaces.offsets[1], angle)
+    wedge: Array = normal_wedge(spaces.offsets[0], spaces.offsets[1], angle)
+    return wedge
 
 
 def _polygon(spaces: Halfspaces) -> Array:
@@ -97,18 +103,21 @@ def _polygon(spaces: Halfspaces) -> Array:
     P = [origin inside] - sum over edges of T(h, t_2 / h) - T(h, t_1 / h), with h the signed
     distance of the origin and t_1 to t_2 the edge along its line.
     """
+    # Each edge lies on line i, at the parameters t where every other half-plane admits it: those
+    # with a positive slope bound t from below, with a negative one from above.
     normals, offsets = spaces
     never = jnp.any(offsets == -jnp.inf)
     h = jnp.clip(offsets, -_FAR, _FAR)
     slope, level, opposed = _lines(normals, h)
     itself = jnp.eye(h.size, dtype=bool)
-    absent = jnp.all(normals == 0, -1)
+    absent = jnp.all(normals == 0, -1)  # with offset +inf: bounds nothing, and has no edge
     free = itself | absent[None, :]
     parallel = slope == 0
     crossing = -level / jnp.where(parallel, 1, slope)
     low = jnp.max(jnp.where((slope > 0) & ~free, crossing, -_FAR), 1)
     high = jnp.min(jnp.where((slope < 0) & ~free, crossing, _FAR), 1)
-    # Of equal lines the first one counts.
+    # A parallel line hides line i if that lies outside of its half-plane. Of equal lines the first
+    # one counts, and of opposed ones at the same place neither: nothing is between them.
     before = jnp.arange(h.size)[None, :] < jnp.arange(h.size)[:, None]
     hidden = parallel & ~free & ((level < 0) | ((level == 0) & (before | opposed)))
     shown = ~jnp.any(hidden, 1) & (low < high) & ~absent
@@ -125,29 +134,33 @@ def _lines(normals: Array, h: Array) -> tuple[Array, Array, Array]:
     Line i is -h_i n_i + t along_i. Both numbers come from n_j - n_i, or n_j + n_i where they
     oppose: lines that almost coincide must agree on where they cross.
     """
-    other, own = normals[None], normals[:, None]
+    asking, along = normals[None], normals[:, None]
     opposed = jnp.einsum("id,jd->ij", normals, normals) < 0
     sign = jnp.where(opposed, -1, 1).astype(h.dtype)
-    turn = sign[..., None] * other - own
-    slope = sign * (own[..., 0] * turn[..., 1] - own[..., 1] * turn[..., 0])
-    h_own, h_other = h[:, None] + 0 * sign, h[None, :] + 0 * sign
-    level = h_other - sign * h_own + sign * h_own * jnp.sum(turn * turn, -1) / 2
+    turn = sign[..., None] * asking - along
+    slope = sign * (along[..., 0] * turn[..., 1] - along[..., 1] * turn[..., 0])
+    # Added zeros give both the shape (m, m) of the pairs.
+    h_along, h_asking = h[:, None] + 0 * sign, h[None, :] + 0 * sign
+    # h_j - h_i n_i . n_j, with n_i . n_j = sign (1 - |turn|^2 / 2) for unit vectors.
+    level = h_asking - sign * h_along + sign * h_along * jnp.sum(turn * turn, -1) / 2
     return slope, level, opposed
 
 
 def _flux(h: Array, t: Array) -> Array:
     """Returns Owen's T(h, t / h), odd in h and in t, with h = 0 taken as the limit from above."""
+    # For t > h Owen's relation T(h, t / h) + T(t, h / t) = (Phi(h) Phi(-t) + Phi(-h) Phi(t)) / 2
+    # exchanges the two, so that the quadrature's range never exceeds slope 1.
     sign = jnp.where(h < 0, -1, 1) * jnp.where(t < 0, -1, 1)
     p, q = jnp.abs(h), jnp.abs(t)
     swapped = q > p
     big, small = jnp.where(swapped, q, p), jnp.where(swapped, p, q)
-    part = _owen(big, small)
+    within = _owen(big, small)
     total = (ndtr(p) * ndtr(-q) + ndtr(-p) * ndtr(q)) / 2
-    return sign.astype(h.dtype) * jnp.where(swapped, total - part, part)
+    return sign.astype(h.dtype) * jnp.where(swapped, total - within, within)
 
 
 def _owen(h: Array, t: Array) -> Array:
-    """Returns T(h, t / h) for 0 <= t <= h, (m,)."""
+    """Returns T(h, t / h) for 0 <= t <= h, (m,): Owen's integral over [0, slope], by 40 nodes."""
     slope = t / jnp.where(h > 0, h, 1)
     nodes = jnp.asarray((_NODES + 1) / 2, h.dtype)
     weights = jnp.asarray(_WEIGHTS / 2, h.dtype)
@@ -166,27 +179,34 @@ def estimate_probability(key: Array, spaces: Halfspaces, points: int, shifts: in
     rows that depend on each other, or outnumber the dimensions, need nothing special.
 
     Args:
-        key: of the random shifts.
-        spaces: (m, d) and (m,).
+        key: of the random shifts, a JAX key, ().
+        spaces: normals (m, d) and offsets (m,), any m and d.
         points: of the Richtmyer lattice, with the tent transformation.
         shifts: independent random shifts, at least 2; the error is that of their mean.
+
+    Returns:
+        Both ().
 
     References:
         genz1992numerical.
     """
+    # Genz's ordering: the least likely half-spaces first, which leaves the rest little to vary.
     order = jnp.argsort(spaces.offsets)
     normals, offsets = spaces.normals[order], jnp.clip(spaces.offsets[order], -_FAR, _FAR)
+    # An orthogonal turn leaves a standard normal vector as it is; R' is the normals after it.
     lower = jnp.linalg.qr(normals.T, mode="r").T  # (m, rank)
     rank = lower.shape[1]
     sign = jnp.where(jnp.diagonal(lower) < 0, -1, 1).astype(lower.dtype)
     lower = lower * sign[None]
     never = jnp.any(spaces.offsets == -jnp.inf)
     dims = max(rank - 1, 1)
+    # Richtmyer's generators, the square roots of primes: irrational, and independent of each other.
     steps = jnp.asarray(np.sqrt(_primes(dims)) % 1, lower.dtype)
     lattice = (jnp.arange(1, points + 1, dtype=lower.dtype)[:, None] * steps[None]) % 1
 
     def once(key: Array) -> Array:
         moved = (lattice + jax.random.uniform(key, (1, dims), lower.dtype)) % 1
+        # The tent makes the integrand periodic, for which lattices are a degree better.
         tent = jnp.abs(2 * moved - 1)
         return jnp.mean(jax.vmap(lambda u: _conditional_product(lower, offsets, u))(tent))
 
@@ -206,6 +226,7 @@ def _conditional_product(lower: Array, offsets: Array, uniform: Array) -> Array:
         flat = slope <= _FLAT
         bound = jnp.where(flat, -_FAR, -score[i] / jnp.where(flat, 1, slope))
         inside = ndtr(-bound)
+        # By the survival function, which stays accurate where `inside` is tiny.
         tail = jnp.clip(inside * (1 - uniform[i]), jnp.finfo(lower.dtype).tiny, 1)
         drawn = jnp.clip(-ndtri(tail), -_FAR, _FAR)
         chance = chance * jnp.where(flat & (score[i] <= 0), 0, inside)
@@ -213,6 +234,7 @@ def _conditional_product(lower: Array, offsets: Array, uniform: Array) -> Array:
 
     start = offsets, jnp.ones((), lower.dtype)
     (score, chance), _ = jax.lax.scan(draw, start, jnp.arange(rank - 1))
+    # All rows that are left bound the last coordinate, from either side: an interval.
     slope, left = lower[rank - 1 :, rank - 1], score[rank - 1 :]
     flat = jnp.abs(slope) <= _FLAT
     bound = -left / jnp.where(flat, 1, slope)
@@ -223,11 +245,11 @@ def _conditional_product(lower: Array, offsets: Array, uniform: Array) -> Array:
 
 
 def _primes(count: int) -> np.ndarray:
-    """Returns the first primes."""
-    found: list[int] = []
+    """Returns the first primes, (count,)."""
+    primes: list[int] = []
     candidate = 2
-    while len(found) < count:
-        if all(candidate % prime for prime in found):
-            found.append(candidate)
+    while len(primes) < count:
+        if all(candidate % prime for prime in primes):
+            primes.append(candidate)
         candidate += 1
-    return np.array(found, float)
+    return np.array(primes, float)

@@ -8,7 +8,7 @@ from theory.numerics import dense
 
 Point = tuple[Array, Array, Array]
 
-_STEPS = 40
+_STEPS = 40  # more than any problem needs; a fixed number keeps a batch in step
 
 
 def solve_quadratic(
@@ -30,10 +30,16 @@ def solve_quadratic(
 
     References:
         mehrotra1992implementation.
+
+    >>> one = jnp.ones((1, 1))  # (x - 2)^2 / 2 subject to x <= 1
+    >>> x, multiplier, room = solve_quadratic(one, jnp.asarray([2.0]), one, jnp.ones(1))
+    >>> x.round(6).tolist(), multiplier.round(6).tolist()
+    ([1.0], [1.0])
     """
     x = jnp.zeros_like(linear) if start is None else start
 
     def step_to_boundary(value: Array, change: Array) -> Array:
+        # 0.995 of the way: multipliers and room stay positive, which every division needs.
         shrinking = change < 0
         reach = jnp.where(shrinking, -value / jnp.where(shrinking, change, -1), jnp.inf)
         return jnp.minimum(1, 0.995 * jnp.min(reach))
@@ -51,6 +57,7 @@ def solve_quadratic(
         state, best, least = progress
         multiplier, room = state[1:]
         dual, primal = residuals(*state)[:2]
+        # Newton's equations with room and multipliers eliminated: n unknowns, positive definite.
         weight = multiplier / room
         matrix = quadratic + (rows.T * weight[None]) @ rows
 
@@ -60,11 +67,14 @@ def solve_quadratic(
             droom = -primal - rows @ dx
             return dx, (-target - multiplier * droom) / room, droom
 
+        # The predictor: straight for complementarity zero (Mehrotra's affine scaling step).
         centre = jnp.mean(multiplier * room)
         dmultiplier, droom = newton(multiplier * room)[1:]
         trial = jnp.minimum(
             step_to_boundary(multiplier, dmultiplier), step_to_boundary(room, droom)
         )
+        # The corrector: as far as the predictor got, cubed, is how far to aim; the product of its
+        # changes is what its linear model left out.
         ahead = jnp.mean((multiplier + trial * dmultiplier) * (room + trial * droom))
         aim = (ahead / centre) ** 3 * centre
         changes = newton(multiplier * room + dmultiplier * droom - aim)
@@ -80,4 +90,5 @@ def solve_quadratic(
 
     point: Point = (x, jnp.ones_like(limits), limits - rows @ x)
     start_at = point, point, jnp.full_like(size, jnp.inf)
-    return lax.fori_loop(0, _STEPS, improve, start_at)[1]
+    best: Point = lax.fori_loop(0, _STEPS, improve, start_at)[1]
+    return best

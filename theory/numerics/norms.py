@@ -5,11 +5,20 @@ import jax.numpy as jnp
 
 
 def power_norm(weight: jax.Array, order: jax.Array | float) -> jax.Array:
-    """Returns (sum_i |w_i|^order)^(1/order) over the last axis, for any order in (0, inf).
+    """Returns (sum_i |w_i|^order)^(1/order), (...), over the last axis of w, (..., d).
 
     Powers are taken relative to the largest entry, so float32 neither overflows nor underflows.
     The norm of zero is zero, and so is its gradient there.
+
+    Args:
+        weight: any real numbers, (..., d).
+        order: in (0, inf), () or (...); a norm from 1 on.
+
+    >>> power_norm(jnp.asarray([3.0, -4.0]), 2.0).tolist()
+    5.0
     """
+    # Every `where` below has an inner one, so that no branch divides by zero or takes a power of
+    # it: its derivative would be infinite, and times zero nan.
     magnitude = jnp.abs(weight)
     largest = jnp.max(magnitude, -1, keepdims=True)
     nonzero = magnitude > 0

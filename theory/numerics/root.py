@@ -12,6 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 
 Function = Callable[..., Array]
 
+# Bisection alone takes up to 104 to reach epsilon^2 of the bracket, for a root at zero.
 _MOST_STEPS = 128
 
 
@@ -40,7 +41,10 @@ def bracketed_root(f: Function, low: Array, high: Array, *parameters: Array) -> 
 
 
 def implicit_root(f: Function, root: Array, *parameters: Array) -> Array:
-    """Returns `root`, a zero of f(x, *parameters) found by any means, with its derivatives.
+    """Returns `root`, (...), a zero of f(x, *parameters) found by any means, with its derivatives.
+
+    By the implicit function theorem, dx = -(df/dp dp) / (df/dx), itself differentiable. f and its
+    parameters are as for `bracketed_root`.
 
     The derivative is zero where f has no slope: there is no root there, or not one alone.
     """
@@ -53,26 +57,42 @@ def implicit_root(f: Function, root: Array, *parameters: Array) -> Array:
         del parameters
         return root
 
-    def tangent(primals: tuple[Array, ...], tangents: tuple) -> tuple[Array, Array]:
+    def tangent(
+        primals: tuple[Array, ...], tangents: tuple[Array | SymbolicZero, ...]
+    ) -> tuple[Array, Array]:
+        # At `solution`, not at the bare root: then a derivative of this rule moves x too.
         x, given = solution(*primals), primals[1:]
         moving = [i for i, t in enumerate(tangents[1:]) if not isinstance(t, SymbolicZero)]
 
+        # Only in the parameters that move: f may have no derivative in the others.
         def moved(*values: Array) -> Array:
             changed = dict(zip(moving, values, strict=True))
-            return f(x, *(changed.get(i, p) for i, p in enumerate(given)))
+            value: Array = f(x, *(changed.get(i, p) for i, p in enumerate(given)))
+            return value
 
         slope = jax.jvp(lambda x: f(x, *given), (x,), (jnp.ones_like(x),))[1]
         change = jax.jvp(moved, [given[i] for i in moving], [tangents[1 + i] for i in moving])[1]
+        # Zero and not infinite where there is no slope: the end of a bracket without a root.
         regular = (slope != 0) & jnp.isfinite(slope)
         return x, jnp.where(regular, -change / jnp.where(regular, slope, 1), 0)
 
     solution.defjvp(tangent, symbolic_zeros=True)
-    return solution(root, *parameters, *hidden)
+    with_derivatives: Array = solution(root, *parameters, *hidden)
+    return with_derivatives
 
 
 def bracketed_search(f: Function, low: Array, high: Array, *parameters: Array) -> Array:
-    """Returns the root of `bracketed_root` without a derivative, by Chandrupatla's method."""
+    """Returns the root of `bracketed_root`, (...), without a derivative, by Chandrupatla's method.
+
+    Arguments are those of `bracketed_root`. The state is t, the fraction of the bracket to try
+    next; a, the newest point; b, the other end of the bracket; c, the point that left it; f there;
+    and the count of steps.
+
+    References:
+        chandrupatla1997root.
+    """
     epsilon = jnp.finfo(low.dtype).eps
+    # A root at zero has no last place: there a tolerance relative to the bracket ends the search.
     smallest = epsilon * epsilon * jnp.maximum(jnp.abs(low), jnp.abs(high))
 
     def spread(a: Array, b: Array, f_a: Array, f_b: Array) -> tuple[Array, Array, Array]:
@@ -92,6 +112,7 @@ def bracketed_search(f: Function, low: Array, high: Array, *parameters: Array) -
         first, second = step == 0, step == 1
         x = jnp.where(first, a, jnp.where(second, b, a + t * (b - a)))
         f_x = f(x, *parameters)
+        # x takes the place of the end of its sign; that end, or the other, becomes the third point.
         same = jnp.sign(f_x) == jnp.sign(f_a)
         new = (x, jnp.where(same, b, a), jnp.where(same, a, b))
         f_new = (f_x, jnp.where(same, f_b, f_a), jnp.where(same, f_a, f_b))
@@ -99,6 +120,7 @@ def bracketed_search(f: Function, low: Array, high: Array, *parameters: Array) -
         moved = (_next_fraction(*new, *f_new, tolerance), *new, *f_new)
         known = jnp.where(first, f_x, f_a), jnp.where(second, f_x, f_b)
         started = (t, a, b, c, *known, known[1])
+        # One that has converged keeps its state: in a batch it must not drift while others work.
         done = spread(a, b, f_a, f_b)[2]
         kept = (jnp.where(done, o, n) for o, n in zip(state, moved, strict=False))
         return (*(jnp.where(step < 2, s, k) for s, k in zip(started, kept, strict=True)), step + 1)
@@ -112,7 +134,11 @@ def bracketed_search(f: Function, low: Array, high: Array, *parameters: Array) -
 def _next_fraction(
     a: Array, b: Array, c: Array, f_a: Array, f_b: Array, f_c: Array, tolerance: Array
 ) -> Array:
-    """Returns how far from a towards b to try next: interpolating if that is safe, else half."""
+    """Returns how far from a towards b to try next: interpolating if that is safe, else half.
+
+    Safe is Chandrupatla's criterion: the inverse quadratic through the three points is monotone
+    between a and b. A margin at either end keeps the point a tolerance inside the bracket.
+    """
 
     def ratio(over: Array, under: Array) -> Array:
         return over / jnp.where(under == 0, 1, under)

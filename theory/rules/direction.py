@@ -84,8 +84,8 @@ def optimal_direction(mixture: Mixture, threat: Threat | None = None) -> Directi
         bhagoji2019lowerbounds; dan2020sharp; hu2023accuracydisparity; theory document T3, T16.
 
     >>> mixture = StableMixture([[0.0, 0.0], [4.0, -3.0]], [1.0, 1.0], 0.5, 1.5)
-    >>> found = optimal_direction(mixture, LinfBall(1.0))  # the squares of 1 and -1/2
-    >>> round(float(found.weight[1] / found.weight[0]), 6), int(found.flag)
+    >>> best = optimal_direction(mixture, LinfBall(1.0))  # the squares of 1 and -1/2
+    >>> round(float(best.weight[1] / best.weight[0]), 6), int(best.flag)
     (-0.25, 0)
     """
     if not isinstance(mixture, GaussianMixture | StableMixture | EllipticalStableMixture):
@@ -94,6 +94,7 @@ def optimal_direction(mixture: Mixture, threat: Threat | None = None) -> Directi
             "EllipticalStableMixture"
         )
     delta = (mixture.means[..., 1, :] - mixture.means[..., 0, :]) / 2
+    # A ball of radius zero has any norm; l_2 has a closed form against every law but the stable.
     threat = L2Ball(jnp.zeros((), delta.dtype)) if threat is None else threat
     if isinstance(mixture, StableMixture):
         weight, bound, flag = _independent(mixture, threat, delta)
@@ -101,7 +102,9 @@ def optimal_direction(mixture: Mixture, threat: Threat | None = None) -> Directi
         weight, bound, flag = _elliptical(mixture, threat, delta)
     strength = jnp.sum(weight * delta, -1) - threat.radius * dual_norm(threat, weight)
     margin = strength / projection_scale(mixture, weight)
+    # A bound below the margin is rounding. What it proves does not depend on derivatives.
     gap = jnp.maximum(jax.lax.stop_gradient(bound - margin), 0)
+    # A solver's claim does not count, its certificate does: half of the digits must be proved.
     loose = gap > jnp.sqrt(jnp.finfo(gap.dtype).eps) * (1 + jnp.abs(margin))
     flag = jnp.where(loose, int(Quality.HEURISTIC), flag)
     known = jnp.isfinite(margin) & (threat.radius >= 0)
@@ -113,7 +116,7 @@ def optimal_direction(mixture: Mixture, threat: Threat | None = None) -> Directi
 
 
 def norm_order(threat: Threat) -> float:
-    """Returns p for an l_p ball.
+    """Returns p for an l_p ball, a Python number: it selects the solver at compile time.
 
     Raises:
         InvalidInput: for another type of threat.
@@ -133,14 +136,19 @@ def _batched(
     solve: Callable[..., tuple[Array, Array, Array]], signature: str, *arguments: Array
 ) -> tuple[Array, Array, Array]:
     """Returns `solve` over the leading axes of its arguments, which may differ in rank."""
+    # `vectorize` broadcasts axes by position from the right; ranks are made equal beforehand, so
+    # that each argument may leave out leading axes that another has.
     cores = [core.count("d") for core in signature.split("),(")]
     leading = [jnp.ndim(a) - core for a, core in zip(arguments, cores, strict=True)]
     rank = max(leading)
     aligned = [
-        jnp.reshape(a, (1,) * (rank - own) + jnp.shape(a))
-        for a, own in zip(arguments, leading, strict=True)
+        jnp.reshape(a, (1,) * (rank - axes) + jnp.shape(a))
+        for a, axes in zip(arguments, leading, strict=True)
     ]
-    return jnp.vectorize(solve, signature=f"{signature}->(d),(),()")(*aligned)
+    solution: tuple[Array, Array, Array] = jnp.vectorize(
+        solve, signature=f"{signature}->(d),(),()"
+    )(*aligned)
+    return solution
 
 
 def _independent(
@@ -161,6 +169,7 @@ def _elliptical(
     matrix = mixture.covariance if isinstance(mixture, GaussianMixture) else mixture.dispersion
     order = norm_order(threat)
     if matrix is None:
+        # The stable solver at index 2, with closed forms that a traced index would not allow.
         two = jnp.asarray(2, delta.dtype)
         alone = functools.partial(
             direction_independent.direction, alpha=two, p=order, gaussian=True

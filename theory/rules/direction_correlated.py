@@ -17,6 +17,7 @@ from theory.numerics.local_search import ascend
 from theory.numerics.norms import power_norm
 from theory.numerics.root import bracketed_root
 
+# From p = 2 to p: values of p on the way, and Newton steps at each. Fixed, to keep a batch in step.
 _HOMOTOPY_STEPS, _NEWTON_STEPS = 16, 6
 
 
@@ -24,17 +25,21 @@ _HOMOTOPY_STEPS, _NEWTON_STEPS = 16, 6
 def direction(
     delta: Array, radius: Array, covariance: Array, p: float
 ) -> tuple[Array, Array, Array]:
-    """Returns the weight, (d,), an upper bound on every margin, and whether the weight is exact.
+    """Returns the weight, (d,), an upper bound on every margin, (), and whether it is exact, ().
 
     The bound is nan from the radius on at which no margin is positive. A covariance that is not
     positive definite gives nan.
 
     Args:
         delta: half the difference of the class means, (d,), not all zero.
-        radius: of the l_p ball, >= 0.
+        radius: of the l_p ball, >= 0, ().
         covariance: (d, d), symmetric positive definite.
         p: order of the norm, in [1, inf].
+
+    References:
+        bhagoji2019lowerbounds; dan2020sharp; theory document T3.
     """
+    # In units of order one: tolerances below are absolute, and float32 must not overflow.
     top, unit = jnp.max(jnp.abs(delta)), jnp.max(jnp.diagonal(covariance))
     delta, radius, covariance = delta / top, radius / top, covariance / unit
     lower = dense.cholesky(covariance)
@@ -48,13 +53,16 @@ def direction(
             jnp.inf: (_against_linf, _beyond_linf, True),
         }.get(p, (_against_lp, _beyond_lp, False))
         problem = delta, radius, covariance
+        # A branch, not a `where`: the other solver is as costly. Under vmap both are taken.
         weight = lax.cond(inside, lambda: solve(*problem, p=p), lambda: beyond(*problem, p=p))
         exact = ~inside & known
     weight = jnp.where(jnp.isnan(lower[-1, -1]), jnp.nan, weight)
+    # From the weight and not from the solver's multipliers: it certifies what is handed out.
     bound = _dual_value(*lax.stop_gradient((weight, delta, radius, covariance)), p)
     return weight, jnp.where(inside, bound * top / jnp.sqrt(unit), jnp.nan), exact
 
 
+# Not `theory.rules.risk.dual_norm`: here p is static, and inf has its own formula.
 def _norm(vector: Array, p: float) -> Array:
     return jnp.max(jnp.abs(vector)) if p == jnp.inf else power_norm(vector, p)
 
@@ -69,6 +77,8 @@ def _dual_value(weight: Array, delta: Array, radius: Array, covariance: Array, p
     # The multiple of the weight for which Sigma w comes closest to Delta - z.
     loss = radius * dual_length(weight, p)
     scale = (weight @ delta - loss) / (weight @ covariance @ weight)
+    # At the optimum this z is the worst perturbation; else, shrunk into the ball, it is feasible
+    # all the same, and the dual value of any feasible z is an upper bound.
     z = delta - scale * covariance @ weight
     length = _norm(z, p)
     z = z * jnp.minimum(1, radius / jnp.where(length > 0, length, 1))
@@ -84,10 +94,13 @@ def _against_l2(delta: Array, radius: Array, covariance: Array) -> tuple[Array, 
     problem. It is not exact if the radius is so large that c escapes: no part of Delta then lies
     along the longest axis.
     """
+    # Constants bracket c and scale the equation; derivatives come from the root alone.
     values, axes = dense.eigh(lax.stop_gradient(covariance))
     largest = values[-1]
     parts = axes.T @ lax.stop_gradient(delta)
     share = lax.stop_gradient(radius) / power_norm(parts, 2.0)
+    # Inside, c ||Delta|| <= c ||w|| = radius as no eigenvalue exceeds 1. Beyond, c is at least the
+    # share, and at most radius over the part of Delta along the longest axis. Slack for rounding.
     slack = 1 + 16 * jnp.finfo(delta.dtype).eps
     along = jnp.maximum(jnp.abs(parts[-1]), 1e-9 * power_norm(parts, 2.0))
     low = jnp.where(share > 1, share / slack, 0)
@@ -129,6 +142,8 @@ def _against_linf(delta: Array, radius: Array, covariance: Array, p: float) -> A
     share, multiplier, room = solve_quadratic(
         fixed_radius * precision, precision @ fixed_delta, rows, jnp.ones(len(rows), delta.dtype)
     )
+    # A coordinate has weight where its perturbation is at the bound: strict complementarity tells
+    # by which of multiplier and room is the larger.
     used = jnp.any((multiplier > room).reshape(2, -1), 0)
     sign = jnp.where(share < 0, -1, 1).astype(delta.dtype)
     return _on_face(identity, radius * sign, used, delta, covariance)
@@ -151,6 +166,7 @@ def _against_l1(delta: Array, radius: Array, covariance: Array, p: float) -> Arr
     share = solution[:count]
     weight = precision @ (fixed_delta - fixed_radius * share)
     largest = jnp.max(jnp.abs(weight))
+    # z lives on the coordinates of the largest |w| alone: complementarity again, in relative terms.
     tied = jnp.abs(share) > (largest - jnp.abs(weight)) / largest
     sign = jnp.where(weight < 0, -1, 1).astype(dtype)
     # One common size on the tied coordinates, and the others free.
@@ -167,6 +183,7 @@ def _against_lp(delta: Array, radius: Array, covariance: Array, p: float) -> Arr
     exponent 1, they are c Sigma sgn|x|^b + radius sgn|x|^a = Delta and ||z||_p = radius.
     """
 
+    # Both exponents are at least 1, so that residual and Jacobian are smooth at x = 0.
     def powers(order: Array) -> tuple[Array, Array]:
         ratio = order - 1
         return jnp.maximum(1 / ratio, 1), jnp.maximum(ratio, 1)
@@ -185,6 +202,7 @@ def _against_lp(delta: Array, radius: Array, covariance: Array, p: float) -> Arr
         return jnp.concatenate([balance, length[None]])
 
     def improve(state: Array, order: Array, *problem: Array) -> Array:
+        # Newton's step or the share of it that leaves the least residual; zero is among them.
         value = residual(state, order, *problem)
         step = dense.solve(jax.jacobian(residual)(state, order, *problem), value)
         shares = jnp.asarray([1, 0.5, 0.25, 0.1, 0.03, 0], state.dtype)
@@ -196,6 +214,7 @@ def _against_lp(delta: Array, radius: Array, covariance: Array, p: float) -> Arr
     share = fixed[1] / power_norm(fixed[0], p)
 
     def move(state: Array, order: Array) -> tuple[Array, None]:
+        # The radius moves along: the same share of ||Delta||_order keeps the problem inside.
         reached = share * power_norm(fixed[0], order)
         return improve(state, order, fixed[0], reached, fixed[2]), None
 
@@ -203,13 +222,14 @@ def _against_lp(delta: Array, radius: Array, covariance: Array, p: float) -> Arr
     length = power_norm(weight, 2.0)
     start = jnp.append(weight / length, jnp.log(length))
     fractions = jnp.linspace(0, 1, _HOMOTOPY_STEPS + 1, dtype=delta.dtype)[1:]
+    # p - 1 in equal ratios: p and its dual order are treated alike.
     orders = 1 + jnp.asarray(p - 1, delta.dtype) ** jnp.repeat(fractions, _NEWTON_STEPS)
     state, _ = lax.scan(move, start, orders)
     order = jnp.asarray(p, delta.dtype)
     state = lax.custom_root(
         lambda s: residual(s, order, delta, radius, covariance),
         state,
-        lambda _, found: found,
+        lambda _, solution: solution,
         lambda linear, change: dense.solve(jax.jacobian(linear)(change), change),
     )
     return signed(state[:-1], powers(order)[1])
@@ -218,7 +238,7 @@ def _against_lp(delta: Array, radius: Array, covariance: Array, p: float) -> Arr
 def _beyond_linf(delta: Array, radius: Array, covariance: Array, p: float) -> Array:
     """Returns the one coordinate of least negative margin, which no other weight beats."""
     margins = (jnp.abs(delta) - radius) / jnp.sqrt(jnp.diagonal(covariance))
-    single = jax.nn.one_hot(jnp.argmax(margins), len(delta), dtype=delta.dtype)
+    single: Array = jax.nn.one_hot(jnp.argmax(margins), len(delta), dtype=delta.dtype)
     return jnp.where(delta < 0, -single, single)
 
 
@@ -233,11 +253,13 @@ def _beyond_l1(delta: Array, radius: Array, covariance: Array, p: float) -> Arra
         tried = jnp.concatenate([signs[None], tried])
         return tried[jnp.argmax(jax.vmap(margin)(tried))]
 
+    # Starts: the signs of Delta, and of each eigenvector turned to its side; the small multiple of
+    # Delta decides the signs of zeros.
     _, axes = dense.eigh(covariance)
     starts = jnp.concatenate([delta[None], (delta @ axes)[:, None] * axes.T + 1e-9 * delta[None]])
     signs = jnp.where(starts < 0, -1, 1).astype(delta.dtype)
-    found = lax.map(lambda s: lax.fori_loop(0, 2 * len(delta), flip, s), signs)
-    return lax.stop_gradient(found[jnp.argmax(jax.vmap(margin)(found))])
+    local: Array = lax.map(lambda s: lax.fori_loop(0, 2 * len(delta), flip, s), signs)
+    return lax.stop_gradient(local[jnp.argmax(jax.vmap(margin)(local))])
 
 
 def _beyond_lp(delta: Array, radius: Array, covariance: Array, p: float) -> Array:
@@ -251,5 +273,6 @@ def _beyond_lp(delta: Array, radius: Array, covariance: Array, p: float) -> Arra
     _, axes = dense.eigh(covariance)
     starts = jnp.concatenate([delta[None], axes.T, jnp.eye(len(delta), dtype=delta.dtype)])
     starts = jnp.where((starts @ delta < 0)[:, None], -starts, starts) + 0.01 * delta[None]
-    found, values = lax.map(lambda start: ascend(margin, start), starts)
-    return found[jnp.argmax(values)]
+    maximisers, values = lax.map(lambda start: ascend(margin, start), starts)
+    best: Array = maximisers[jnp.argmax(values)]
+    return best

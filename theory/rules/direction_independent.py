@@ -20,21 +20,27 @@ from theory.numerics.root import bracketed_root
 def direction(
     delta: Array, radius: Array, alpha: Array, p: float, gaussian: bool = False
 ) -> tuple[Array, Array, Array]:
-    """Returns the weight, (d,), an upper bound on every margin, and whether the weight is exact.
+    """Returns the weight, (d,), an upper bound on every margin, (), and whether it is exact, ().
 
     The bound, by duality, is nan from the radius on at which no margin is positive, and where the
     problem is not convex. Weights found by local search have derivative zero.
 
     Args:
         delta: half the difference of the class means, (d,), not all zero.
-        radius: of the l_p ball, >= 0.
-        alpha: stability index in (0, 2].
+        radius: of the l_p ball, >= 0, ().
+        alpha: stability index in (0, 2], ().
         p: order of the norm, in [1, inf].
         gaussian: alpha is known to be 2, which saves work.
+
+    References:
+        bhagoji2019lowerbounds; hu2023accuracydisparity; new; theory document T3, T16.
     """
+    # Signs apart and in units of the largest entry, so that tolerances may be absolute.
     top = jnp.max(jnp.abs(delta))
     sizes, reduced = jnp.abs(delta) / top, radius / top
     inside = reduced < (1 if p == jnp.inf else power_norm(sizes, p))
+    # `residual` is Delta less its worst perturbation: the weight is aligned with it, and its dual
+    # norm is the bound. Against l_inf it shrinks every size, against l_1 it cuts the largest.
     if p == jnp.inf:
         residual = jnp.maximum(sizes - reduced, 0)
         weight = jnp.where(inside, _aligned(residual, alpha), _beyond_cube(sizes, reduced, alpha))
@@ -47,11 +53,14 @@ def direction(
         weight, exact = sizes, jnp.asarray(True)
         residual = jnp.maximum(1 - reduced / power_norm(sizes, p), 0) * sizes
     else:
+        # No closed form. Below alpha = 1 the solver is shown 1, and its answer is not used.
         share = _share(sizes, reduced, jnp.maximum(alpha, 1), p)
         residual, exact = sizes - reduced * share, inside & (alpha >= 1)
         single = (reduced == 0) & (alpha == 1)
-        found = jnp.where(single, _aligned(sizes, alpha), share ** (p - 1))
-        weight = lax.cond(exact, lambda: found, lambda: _searched(sizes, reduced, alpha, p))
+        # Without a threat and at alpha = 1 the equations of `_share` leave the weight open.
+        solved = jnp.where(single, _aligned(sizes, alpha), share ** (p - 1))
+        weight = lax.cond(exact, lambda: solved, lambda: _searched(sizes, reduced, alpha, p))
+    # Below alpha = 1 no duality holds but against l_inf, where the residual is known all the same.
     length = _dual_length(*lax.stop_gradient((residual, alpha)))
     bounded = inside & ((alpha >= 1) | (p == jnp.inf))
     bound = jnp.where(bounded, top * length, jnp.nan)
@@ -133,6 +142,8 @@ def _share(sizes: Array, radius: Array, alpha: Array, p: float) -> Array:
     def excess(largest: Array, sizes: Array, radius: Array, power: Array) -> Array:
         return jnp.log(power_norm(entries(largest, sizes, radius, power), p))
 
+    # Of d entries of unit l_p norm the largest is at least d^(-1/p) and at most 1; and radius times
+    # it, one of two positive terms, cannot exceed the largest size, which is 1.
     low = jnp.full((), len(sizes), sizes.dtype) ** (-1 / p)
     high = jnp.where(radius > 1, 1 / jnp.where(radius > 1, radius, 1), 1)
     problem = sizes, radius, power
@@ -147,6 +158,7 @@ def _entry(size: Array, level: Array, radius: Array, power: Array) -> Array:
     curved = (power > 0) & (size > 0)
     size, power = jnp.where(curved, size, 1), jnp.where(curved, power, 1)
 
+    # In y = log x, and by the logarithm of the left side: nearly linear for any exponents.
     def excess(y: Array, size: Array, level: Array, radius: Array, power: Array) -> Array:
         return jnp.log(level * jnp.exp(power * y) + radius * jnp.exp(y)) - jnp.log(size)
 
@@ -160,8 +172,10 @@ def _entry(size: Array, level: Array, radius: Array, power: Array) -> Array:
 
 def _searched(sizes: Array, radius: Array, alpha: Array, p: float) -> Array:
     """Returns the best weight of a local search from the largest k coordinates, for every k."""
+    # Below alpha = 1 the margin has local maxima on faces, where small weights are zero: a support
+    # is fixed for each search, and the weights on it are exponentials, which stay positive.
     count = len(sizes)
-    rank = jnp.argsort(jnp.argsort(-sizes))
+    rank = jnp.argsort(jnp.argsort(-sizes))  # of the largest 0
     supports = rank[None] < jnp.arange(1, count + 1)[:, None]
 
     def weight(logarithm: Array, support: Array) -> Array:
@@ -174,6 +188,6 @@ def _searched(sizes: Array, radius: Array, alpha: Array, p: float) -> Array:
 
     start = jnp.broadcast_to(jnp.log(jnp.maximum(sizes, 1e-3)), (count, count))
     sizes, radius, alpha = lax.stop_gradient((sizes, radius, alpha))
-    found, values = jax.vmap(lambda x, support: ascend(margin, x, support))(start, supports)
+    logarithms, values = jax.vmap(lambda x, support: ascend(margin, x, support))(start, supports)
     best = jnp.argmax(values)
-    return weight(found[best], supports[best])
+    return weight(logarithms[best], supports[best])

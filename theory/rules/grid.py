@@ -46,7 +46,7 @@ def optimal_risk_grid(
 
     Args:
         half_gap: half the difference of the class means, (d,).
-        ball: the type of threat as a function of its radius: L2Ball, say.
+        ball: the type of threat as a function of its radius, (): L2Ball, say.
         alphas: stability indices in [0.1, 2], 1-d; 2 is a Gaussian of variance 2.
         scale_ratios: s_+ / s_- > 0 with s_- = 1, 1-d.
         radii: perturbation radii >= 0, 1-d.
@@ -71,9 +71,9 @@ def optimal_risk_grid(
 
     def margins(alpha: Array, radius: Array) -> tuple[Array, Array]:
         mixture = StableMixture(means, jnp.stack([one, one]), one / 2, alpha)
-        found = optimal_direction(mixture, ball(radius))
-        natural = jnp.sum(found.weight * half_gap) / projection_scale(mixture, found.weight)
-        return found.margin, natural
+        best = optimal_direction(mixture, ball(radius))
+        natural = jnp.sum(best.weight * half_gap) / projection_scale(mixture, best.weight)
+        return best.margin, natural
 
     def block(alpha: Array, margin: Array, natural: Array, scale_ratio: Array) -> GridRisks:
         scales = jnp.stack([one, scale_ratio])
@@ -84,8 +84,14 @@ def optimal_risk_grid(
             shift.trivial,
         )
 
+    # Loops, not vmaps: alpha stays 0-d, for which the stable law is fast, and one block of radii
+    # and ratios is in memory at a time.
     def slab(alpha: Array) -> GridRisks:
         margin, natural = lax.map(lambda radius: margins(alpha, radius), radii)
-        return lax.map(lambda ratio: block(alpha, margin, natural, ratio), scale_ratios)
+        blocks: GridRisks = lax.map(
+            lambda scale_ratio: block(alpha, margin, natural, scale_ratio), scale_ratios
+        )
+        return blocks
 
-    return lax.map(slab, alphas)
+    risks: GridRisks = lax.map(slab, alphas)
+    return risks

@@ -72,6 +72,7 @@ def optimal_shift(
     >>> print(f"{cauchy.beta:.6f}", bool(cauchy.local), bool(cauchy.trivial))
     -1.000000 True True
     """
+    # Whether there is an index is known when traced: the Gaussian law compiles no table.
     margin, negative, positive, ratio, index = _aligned(margin, scales, ratio, alpha)
     if index is None:
         shift = _gaussian_optimum(margin, negative, positive, ratio)
@@ -81,6 +82,7 @@ def optimal_shift(
     for scale in (negative, positive):
         valid &= (scale > 0) & jnp.isfinite(scale)
     beta = jnp.where(valid, shift.beta, jnp.nan)
+    # A nan margin compares as False with anything: without this, flags would look like answers.
     known = ~jnp.isnan(beta)
     fields = beta, shift.trivial & known, shift.label, shift.local & known
     return Shift(*jnp.broadcast_arrays(*fields))
@@ -92,14 +94,14 @@ def shift_risks(
     """Returns the class risks, at any margin, of the rule that a `Shift` describes.
 
     Args:
-        shift: from `optimal_shift`, at the margin the rule was chosen for.
+        shift: from `optimal_shift`, at the margin the rule was chosen for, each field (...).
         margin: at which the rule is evaluated: with another radius than it was chosen for, the
             natural margin for instance, (...).
         scales, alpha: as for `optimal_shift`.
 
     Returns:
-        F(-(m + beta) / s_+) and F(-(m - beta) / s_-), or 0 and 1 for a constant rule; accurate
-        relative to their size. nan where beta is.
+        F(-(m + beta) / s_+) and F(-(m - beta) / s_-), or 0 and 1 for a constant rule, each (...);
+        accurate relative to their size. nan where beta is.
 
     References:
         theory document T0.
@@ -110,6 +112,7 @@ def shift_risks(
     """
     margin, negative, positive, _, index = _aligned(margin, scales, 1.0, alpha)
     survival = (lambda x: ndtr(-x)) if index is None else (lambda x: stable.sf(x, index))
+    # beta may be infinite where the rule is constant: 0 in its place keeps gradients finite.
     beta = jnp.where(shift.trivial, 0, shift.beta)
     margin = jnp.broadcast_to(margin, jnp.broadcast_shapes(margin.shape, beta.shape))
     wrong_negative = jnp.where(shift.label < 0, 0.0, 1.0).astype(beta.dtype)
@@ -127,6 +130,9 @@ def fair_shift(margin: ArrayLike, scales: ArrayLike) -> jax.Array:
     Args:
         margin: t, in units of the projection's scale, any real, (...).
         scales: class scales [negative, positive] > 0, (..., 2); otherwise nan.
+
+    Returns:
+        In the same units, broadcast (...).
 
     References:
         new; theory document T12.
@@ -167,6 +173,7 @@ def critical_ratio(
     """
     margin, negative, positive, _, index = _aligned(margin, scales, 1.0, alpha)
     valid = jnp.isfinite(margin) & (negative > 0) & (positive > 0)
+    # Mirrored, x -> -x, the classes change places: low is 1 / high of the mirror image.
     both = jnp.stack(jnp.broadcast_arrays(negative, positive))
     # A loop over the problem and its mirror image, so that the law is compiled once.
     log_high, mirrored = jax.lax.map(
@@ -189,11 +196,11 @@ def _aligned(
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.result_type(float)
     margin, scales, ratio, *index = (jnp.asarray(a).astype(dtype) for a in given)
-    parts = [margin, scales[..., 0], scales[..., 1], ratio, *index]
-    rank = max(a.ndim for a in parts)
-    *aligned, last = (a.reshape((1,) * (rank - a.ndim) + a.shape) for a in parts)
+    fields = [margin, scales[..., 0], scales[..., 1], ratio, *index]
+    rank = max(a.ndim for a in fields)
+    *aligned, last = (a.reshape((1,) * (rank - a.ndim) + a.shape) for a in fields)
     # A 0-d alpha stays one: it is the fast one.
-    aligned.append(parts[-1] if index and not parts[-1].ndim else last)
+    aligned.append(fields[-1] if index and not fields[-1].ndim else last)
     margin, negative, positive, ratio, *index = aligned
     return margin, negative, positive, ratio, index[0] if index else None
 
@@ -205,8 +212,8 @@ def _gaussian_optimum(
     gaussian = jnp.asarray(True)
     label = _best_constant(negative, positive, ratio, jnp.zeros_like(ratio), gaussian)
     minimum = intercept_minimum.gaussian(*problem)
-    places = intercept_minimum.against_constant(minimum.beta, label, margin, negative, positive)
-    wrong, right = jax.lax.map(lambda x: log_ndtr(-x), places)
+    thresholds = intercept_minimum.against_constant(minimum.beta, label, margin, negative, positive)
+    wrong, right = jax.lax.map(lambda x: log_ndtr(-x), thresholds)
     return _judged(minimum, label, wrong, right, gaussian, *problem)
 
 
@@ -219,6 +226,7 @@ def _stable_optimum(
 ) -> Shift:
     problem = margin, negative, positive, ratio
     gaussian = alpha == 2
+    # Far out the density of a stable law falls as s^alpha |x|^(-1 - alpha).
     tails = jnp.log(ratio) + alpha * jnp.log(negative / positive)
     label = _best_constant(negative, positive, ratio, tails, gaussian)
     minimum, logs = intercept_minimum.scanned(*problem, label, alpha)
@@ -255,11 +263,13 @@ def _judged(
 ) -> Shift:
     """Returns the shift, after comparing the finite minimum with always answering `label`.
 
-    `wrong` and `right` are the logarithms of `stationary.against_constant`.
+    `wrong` and `right` are the logarithms of `intercept_minimum.against_constant`.
     """
     beta, exists = minimum
     silent = label < 0
     log_ratio = jnp.log(ratio)
+    # The constant rule wins if what the finite intercept newly gets wrong weighs no less than what
+    # it gets right. Both may underflow, so their logarithms are compared.
     wins = wrong + jnp.where(silent, log_ratio, -log_ratio) >= right
     # What is known for equal scales is not left to rounding.
     equal = negative == positive

@@ -32,7 +32,7 @@ _LARGEST_LOG = 75.0  # float32 still squares nothing this large, but holds it
 
 
 class Minimum(NamedTuple):
-    """The finite local minimum of least risk, and whether there is one; beta is 0 if not."""
+    """The finite local minimum of least risk, and whether there is one; beta is 0 if not. (...)."""
 
     beta: Array
     exists: Array
@@ -41,8 +41,11 @@ class Minimum(NamedTuple):
 def gaussian(margin: Array, negative: Array, positive: Array, ratio: Array) -> Minimum:
     """Returns the minimum for Gaussian noise of unit variance (theory document T4, T5).
 
-    The arguments are t, s_-, s_+ and R, broadcast; derivatives are those of the closed form.
+    The arguments are t, s_-, s_+ and R, each (...), broadcast; derivatives are those of the closed
+    form.
     """
+    # With precisions a = s^-2 the logarithm above is -1/2 times slope beta^2 - 2 centre beta +
+    # offset; `square` is centre^2 - slope offset, written without its cancellation.
     a_negative, a_positive = negative**-2, positive**-2
     log_odds = jnp.log(ratio * positive / negative)
     slope = a_negative - a_positive
@@ -53,7 +56,8 @@ def gaussian(margin: Array, negative: Array, positive: Array, ratio: Array) -> M
 
 
 def cauchy(margin: Array, negative: Array, positive: Array, ratio: Array) -> Minimum:
-    """Returns the minimum for Cauchy noise (theory document T17, T19): see `gaussian`."""
+    """Returns the minimum, (...), for Cauchy noise (theory document T17, T19): see `gaussian`."""
+    # The density is s / (s^2 + x^2) / pi, so equal weighted densities are a quadratic again.
     slope = positive - ratio * negative
     centre = margin * (positive + ratio * negative)
     rest = negative - ratio * positive
@@ -63,7 +67,11 @@ def cauchy(margin: Array, negative: Array, positive: Array, ratio: Array) -> Min
 
 
 def _quadratic(slope: Array, centre: Array, offset: Array, square: Array, margin: Array) -> Minimum:
-    """Returns where slope beta^2 - 2 centre beta + offset turns from positive to negative."""
+    """Returns where slope beta^2 - 2 centre beta + offset turns from positive to negative.
+
+    That is the root (centre - sqrt(square)) / slope, whatever the sign of the slope; it is finite
+    at slope 0 too where margin > 0, which is where centre > 0.
+    """
     real = square > 0
     root = jnp.sqrt(jnp.where(real, square, 1))
     # Each of the two equal forms of the root loses accuracy where the other keeps it.
@@ -82,10 +90,13 @@ def scanned(
 ) -> tuple[Minimum, tuple[Array, Array]]:
     """Returns the minimum for symmetric stable noise, alpha in [0.1, 2] (theory document T17, T19).
 
-    alpha = 1 and alpha = 2 take the closed forms by value; derivatives are implicit everywhere.
-    With it, for the comparison with always answering `label`, without derivatives, the logarithms
-    of the probabilities of `against_constant`.
+    Arguments are t, s_-, s_+, R and the label, each (...), and the index, () or (...). alpha = 1
+    and alpha = 2 take the closed forms by value; derivatives are implicit everywhere. With it, for
+    the comparison with always answering `label`, without derivatives, the logarithms of the
+    probabilities of `against_constant`.
     """
+    # The search has no derivatives; the implicit function theorem, on `log_slope`, gives those of
+    # the minimum: of any order, and in alpha through alpha = 1 and 2, where closed forms have none.
     problem = lax.stop_gradient((margin, negative, positive, ratio, label, alpha))
     beta, exists, *logs = _searched(*problem)
     beta = implicit_root(log_slope, beta, margin, negative, positive, ratio, alpha)
@@ -115,7 +126,7 @@ def _gaussian_of_index_two(
 def log_slope(
     beta: Array, margin: Array, negative: Array, positive: Array, ratio: Array, alpha: Array
 ) -> Array:
-    """Returns a number with the sign of the risk's slope in beta: see the module."""
+    """Returns a number, (...), with the sign of the risk's slope in beta: see the module."""
     gaining, losing = _at_both(lambda x: stable.logpdf(x, alpha), beta, margin, negative, positive)
     return jnp.log(ratio * positive / negative) + losing - gaining
 
@@ -148,6 +159,8 @@ def scan_nodes(margin: Array, negative: Array, positive: Array, alpha: Array) ->
     reach = _TAIL_DIGITS * math.log(10) / alpha + log_peak + width
     outwards = _distances(_OUTER, jnp.minimum(reach, _LARGEST_LOG), unit)
     inwards = _distances(_INNER, jnp.arcsinh(centre / unit), unit)
+    # The classes sit at beta = -t and t: their union is symmetric, and so are the nodes. The first
+    # of `right` is 0, shared by the halves; the class itself is in `inwards` and not again.
     right = jnp.concatenate([centre[None] - inwards[::-1], centre[None] + outwards[1:]])
     return jnp.concatenate([-right[:0:-1], right])
 
@@ -166,19 +179,19 @@ def _at_both(
     positive: Array,
 ) -> tuple[Array, Array]:
     """Returns a function at (t + beta) / s_+ and (t - beta) / s_-."""
-    places = jnp.broadcast_arrays((margin + beta) / positive, (margin - beta) / negative)
+    arguments = jnp.broadcast_arrays((margin + beta) / positive, (margin - beta) / negative)
     # A loop over the two is compiled once; one array of both would not become a vector loop.
-    first, second = lax.map(function, jnp.stack(places))
+    first, second = lax.map(function, jnp.stack(arguments))
     return first, second
 
 
 def leading(a: Array) -> Array:
-    """Returns `a` with an axis in front, so that it meets arrays of nodes; 0-d stays 0-d."""
+    """Returns a, (...), with an axis in front, so that it meets arrays of nodes; () stays ()."""
     return a[None] if a.ndim else a
 
 
 def inner_index(index: Array, nodes: Array) -> Array:
-    """Returns the nearest index that has a neighbour on either side."""
+    """Returns the nearest index, (...), that has a neighbour on either side in (nodes, ...)."""
     return jnp.clip(index, 1, len(nodes) - 2)
 
 
@@ -197,12 +210,12 @@ def _with_extrema(
     """
     indices = [inner_index(best(heights, 0), nodes) for best in (jnp.argmax, jnp.argmin)]
     ends = zip(*(extremum_bracket(index, nodes) for index in indices), strict=True)
-    places = bracketed_search(lambda x: _ratio_slope(law, x, *classes), *map(jnp.stack, ends))
-    values = _density_ratio(law, places, *classes)
+    extrema = bracketed_search(lambda x: _ratio_slope(law, x, *classes), *map(jnp.stack, ends))
+    values = _density_ratio(law, extrema, *classes)
     number = jnp.arange(len(nodes)).reshape(-1, *[1] * (nodes.ndim - 1))
-    for index, place, value in zip(indices, places, values, strict=True):
+    for index, extremum, value in zip(indices, extrema, values, strict=True):
         moved = number == index[None]
-        nodes = jnp.where(moved, place[None], nodes)
+        nodes = jnp.where(moved, extremum[None], nodes)
         heights = jnp.where(moved, value[None], heights)
     return nodes, heights
 
@@ -212,6 +225,7 @@ def _candidates(
 ) -> tuple[Array, Array]:
     """Returns the first and the last local minimum, (2, ...), and whether there is one."""
     nodes, heights = _with_extrema(law, nodes, _density_ratio(law, nodes, *classes), *classes)
+    # The log odds enter here for the first time: ratios on an axis of their own share the scan.
     falling = heights > log_odds
     turns = falling[:-1] & ~falling[1:]
     number = jnp.arange(len(turns), dtype=jnp.int32).reshape(-1, *[1] * (turns.ndim - 1))
@@ -235,7 +249,7 @@ def _search(
     margin: Array, negative: Array, positive: Array, ratio: Array, label: Array, alpha: Array
 ) -> tuple[Array, ...]:
     """Returns the minimum's fields and both logarithms of `scanned`; the law is set up once."""
-    # A vmap leaves 0-d what it does not map.
+    # A vmap leaves 0-d what it does not map; the index may stay so, and then sets up one law.
     rank = max(a.ndim for a in (margin, negative, positive, ratio, label, alpha))
     margin, negative, positive, ratio, label = (
         a.reshape((1,) * (rank - a.ndim) + a.shape)
@@ -246,15 +260,18 @@ def _search(
     nodes = scan_nodes(margin, negative, positive, alpha)
     log_odds = leading(log(ratio * positive / negative))
     candidates, exists = _candidates(law, nodes, log_odds, *classes)
-    found = Minimum(_lesser(law, candidates, leading(ratio), *classes), exists)
+    minimum = Minimum(_lesser(law, candidates, leading(ratio), *classes), exists)
     problem = margin, negative, positive, ratio
     for index, closed in ((1.0, cauchy(*problem)), (2.0, _gaussian_of_index_two(*problem))):
-        found = Minimum(
-            *(jnp.where(alpha == index, c, f) for c, f in zip(closed, found, strict=True))
+        minimum = Minimum(
+            *(
+                jnp.where(alpha == index, exact, scan)
+                for exact, scan in zip(closed, minimum, strict=True)
+            )
         )
-    places = against_constant(found.beta, label, *problem[:3])
-    logs = lax.map(lambda x: line.log_survival(law, x), places[:, None])[:, 0]
-    return tuple(jnp.broadcast_arrays(*found, *logs))
+    thresholds = against_constant(minimum.beta, label, *problem[:3])
+    logs = lax.map(lambda x: line.log_survival(law, x), thresholds[:, None])[:, 0]
+    return tuple(jnp.broadcast_arrays(*minimum, *logs))
 
 
 _searched = batched(_search)

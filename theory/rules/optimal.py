@@ -26,8 +26,8 @@ def optimal_classifier(mixture: Mixture, threat: Threat | None = None) -> Linear
         threat: any l_p ball, or None.
 
     Returns:
-        The optimum where `optimal_direction` is exact or certified; otherwise the best rule along
-        the direction it found.
+        Weight (..., d) and bias (...): the optimum where `optimal_direction` is exact or certified,
+        otherwise the best rule along the direction it found.
 
     Raises:
         InvalidInput: for another type of mixture or threat.
@@ -40,6 +40,8 @@ def optimal_classifier(mixture: Mixture, threat: Threat | None = None) -> Linear
     >>> rule.weight.tolist(), round(float(rule.bias), 6)
     ([1.0, 0.0], -0.693147)
     """
+    # Two problems one after the other, and no joint search: the direction does not depend on the
+    # intercept. None selects the Gaussian closed form of the intercept, alpha = 2 one by value.
     direction = optimal_direction(mixture, threat)
     alpha = None if isinstance(mixture, GaussianMixture) else mixture.alpha
     ratio = imbalance_ratio(mixture.prior)
@@ -67,7 +69,10 @@ def class_budget_classifier(
 
     Args:
         mixture: as for `optimal_classifier`.
-        negative, positive: the threat to each class, balls of one type and norm.
+        negative, positive: the threat to each class, balls of one type and norm, radii (...).
+
+    Returns:
+        As `optimal_classifier` does: weight (..., d) and bias (...).
 
     Raises:
         InvalidInput: for balls of two norms, or another type of mixture or threat.
@@ -84,6 +89,8 @@ def class_budget_classifier(
         positive, "p", 0
     ):
         raise InvalidInput(f"negative = {negative!r}: must be a ball of the norm of {positive!r}")
+    # m_+ and m_- lose the two radii: moving the boundary by half their difference makes the losses
+    # equal, and what is left is the problem of one radius.
     threat = positive._replace(radius=(negative.radius + positive.radius) / 2)
     half = (positive.radius - negative.radius) / 2
     rule = optimal_classifier(mixture, threat)

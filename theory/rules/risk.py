@@ -30,7 +30,7 @@ from theory.problem import (
 
 
 class ClassRisks(NamedTuple):
-    """Misclassification probability of each class, or the logarithm of it."""
+    """Misclassification probability of each class, or the logarithm of it, each (...)."""
 
     negative: jax.Array
     positive: jax.Array
@@ -38,11 +38,17 @@ class ClassRisks(NamedTuple):
 
 @functools.singledispatch
 def dual_norm(threat: Threat, weight: jax.Array) -> jax.Array:
-    """Returns max of weight . delta over ||delta||_p <= 1: the dual norm ||weight||_q.
+    """Returns max of weight . delta over ||delta||_p <= 1: the dual norm ||weight||_q, (...).
 
     Args:
         threat: the ball; only its norm matters here, not its radius.
-        weight: (..., d).
+        weight: any real numbers, (..., d).
+
+    Raises:
+        InvalidInput: for another type of threat.
+
+    >>> dual_norm(LinfBall(1.0), jnp.asarray([3.0, -4.0])).tolist()
+    7.0
     """
     raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball, LinfBall or LpBall")
 
@@ -64,6 +70,7 @@ def _(threat: LinfBall, weight: jax.Array) -> jax.Array:
 
 @dual_norm.register
 def _(threat: LpBall, weight: jax.Array) -> jax.Array:
+    # q = inf for p = 1 and q = 1 for p = inf, where p / (p - 1) says nothing.
     if threat.p == 1:
         return jnp.max(jnp.abs(weight), -1)
     return power_norm(weight, threat.p / (threat.p - 1) if threat.p < jnp.inf else 1.0)
@@ -75,6 +82,17 @@ def projection_scale(mixture: Law, weight: jax.Array) -> jax.Array:
 
     sqrt(w' Sigma w) for a Gaussian or elliptical mixture, (sum |w_i|^alpha)^(1/alpha) for a stable
     one of independent coordinates.
+
+    Args:
+        mixture: its shape or index alone matters here.
+        weight: any real numbers, (..., d).
+
+    Raises:
+        InvalidInput: for another type of mixture.
+
+    >>> cauchy = StableMixture([[-1.0, 0.0], [1.0, 0.0]], [1.0, 1.0], 0.5, 1.0)
+    >>> projection_scale(cauchy, jnp.asarray([3.0, -4.0])).tolist()
+    7.0
     """
     raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
 
@@ -109,48 +127,53 @@ def _(mixture: StableMixture, weight: jax.Array) -> jax.Array:
 
 @functools.singledispatch
 def log_projection_cdf(mixture: Law, margin: jax.Array) -> jax.Array:
-    """Returns the logarithm of the unit-scale projection's distribution function at `margin`."""
+    """Returns the logarithm of `projection_cdf`, (...), finite where that underflows.
+
+    Args:
+        mixture: the law whose noise is projected.
+        margin: any real numbers, (...).
+
+    Raises:
+        InvalidInput: for another type of mixture.
+    """
     raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
-
-
-@log_projection_cdf.register
-def _(mixture: GaussianMixture, margin: jax.Array) -> jax.Array:
-    return log_ndtr(margin)
-
-
-@log_projection_cdf.register(StableMixture)
-@log_projection_cdf.register(EllipticalStableMixture)
-def _(mixture: StableMixture | EllipticalStableMixture, margin: jax.Array) -> jax.Array:
-    return stable.logsf(-margin, mixture.alpha)
 
 
 @functools.singledispatch
 def projection_cdf(mixture: Law, margin: jax.Array) -> jax.Array:
-    """Returns the distribution function of the unit-scale projection at `margin`, (...)."""
+    """Returns the distribution function of the unit-scale projection at `margin`, (...).
+
+    Args:
+        mixture: the law whose noise is projected.
+        margin: any real numbers, (...).
+
+    Raises:
+        InvalidInput: for another type of mixture.
+    """
     raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
 
 
-@projection_cdf.register
-def _(mixture: GaussianMixture, margin: jax.Array) -> jax.Array:
-    return ndtr(margin)
-
-
-@projection_cdf.register(StableMixture)
-@projection_cdf.register(EllipticalStableMixture)
-def _(mixture: StableMixture | EllipticalStableMixture, margin: jax.Array) -> jax.Array:
-    return stable.cdf(margin, mixture.alpha)
+log_projection_cdf.register(GaussianMixture, lambda _, margin: log_ndtr(margin))
+projection_cdf.register(GaussianMixture, lambda _, margin: ndtr(margin))
+for _law in (StableMixture, EllipticalStableMixture):
+    # By symmetry log cdf(m) is logsf(-m): the stable law has one logarithm.
+    log_projection_cdf.register(_law, lambda law, margin: stable.logsf(-margin, law.alpha))
+    projection_cdf.register(_law, lambda law, margin: stable.cdf(margin, law.alpha))
 
 
 def _standardised_margins(
     mixture: Law, classifier: LinearClassifier, threat: Threat | None
 ) -> ClassRisks:
     """Returns, for each class, the argument of the distribution function; +-inf for zero weight."""
+    # HIGHEST: accelerators would otherwise round means and weights to a few bits.
     weight, bias = classifier
     scores = jnp.einsum(
         "...cd,...d->...c", mixture.means, weight, precision=jax.lax.Precision.HIGHEST
     )
     loss = 0.0 if threat is None else threat.radius * dual_norm(threat, weight)
     scale = projection_scale(mixture, weight)
+    # A zero weight makes a constant rule; dividing by its scale of 0 would give nan, or, once it is
+    # behind a `where`, a nan gradient.
     constant = scale == 0
 
     def argument(label: int, score: jax.Array, class_scale: jax.Array) -> jax.Array:
@@ -198,13 +221,19 @@ def class_risks(
 def log_class_risks(
     mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
 ) -> ClassRisks:
-    """Returns the logarithms of `class_risks`, finite where the risks underflow."""
+    """Returns the logarithms of `class_risks`, (...), finite where the risks underflow.
+
+    Arguments and references are those of `class_risks`.
+    """
     margins = _standardised_margins(mixture, classifier, threat)
     return ClassRisks(*(log_projection_cdf(mixture, margin) for margin in margins))
 
 
 def risk(mixture: Law, classifier: LinearClassifier, threat: Threat | None = None) -> jax.Array:
-    """Returns the natural or robust risk: the class risks weighted by the class prior, (...)."""
+    """Returns the natural or robust risk: the class risks weighted by the class prior, (...).
+
+    Arguments and references are those of `class_risks`.
+    """
     negative, positive = class_risks(mixture, classifier, threat)
     return (1 - mixture.prior) * negative + mixture.prior * positive
 
@@ -214,7 +243,11 @@ def disparity(
 ) -> jax.Array:
     """Returns the signed accuracy disparity, risk of the positive minus risk of the negative class.
 
-    Positive when the positive class fares worse (theory document T0), in [-1, 1], (...).
+    Positive when the positive class fares worse (theory document T0), in [-1, 1], (...). Arguments
+    are those of `class_risks`.
+
+    References:
+        hu2023accuracydisparity.
     """
     negative, positive = class_risks(mixture, classifier, threat)
     return positive - negative

@@ -84,7 +84,7 @@ class Position(NamedTuple):
 
 
 def span(alpha: Array, start: Line, end: Line) -> Array:
-    """Returns alpha log2(x) from one border to another."""
+    """Returns alpha log2(x), (...), from one border to another."""
     return (end[0] - start[0]) * alpha + (end[1] - start[1])
 
 
@@ -111,19 +111,20 @@ def locate(law: PreparedLaw, x: Array) -> Position:
 
 
 def zones(law: PreparedLaw, name: str) -> list[Array]:
-    """Returns the coefficients of a table's near, two middle and tail polynomials."""
+    """Returns a table's near, two middle and tail polynomials: coefficients, (terms, ...) each."""
     stops = np.cumsum((0, *zone_terms(name, str(law.alpha.dtype))))
     return [law.tables[name][i:j] for i, j in itertools.pairwise(stops)]
 
 
 def middle_polynomial(low: Array, high: Array, at: Position) -> Array:
-    """Returns a table's value in the middle zone; one chain is faster than a choice of two."""
+    """Returns a table's value, (...), in the middle zone."""
+    # The coefficients are chosen and not the values: one chain is faster than two and a choice.
     coefficients = [jnp.where(at.high, high[k], low[k]) for k in range(len(low))]
     return horner(coefficients, at.middle_t)
 
 
 def tabulated(name: str, law: PreparedLaw, at: Position) -> tuple[Array, Array]:
-    """Returns a table's value in the near zone, and its value times prefactor beyond."""
+    """Returns a table's value in the near zone and, times its prefactor, beyond, both (...)."""
     near, low, high, tail = zones(law, name)
     middle_value = law.middle_factor * middle_polynomial(low, high, at)
     tail_value = law.tail_factor * horner(tail, at.tail_t)
@@ -131,14 +132,14 @@ def tabulated(name: str, law: PreparedLaw, at: Position) -> tuple[Array, Array]:
 
 
 def gaussian_ratio(x: Array) -> Array:
-    """Returns exp(x^2/4) erfc(x/2)/2 for x >= GAUSSIAN_START."""
+    """Returns exp(x^2/4) erfc(x/2)/2, (...), for x >= GAUSSIAN_START, (...)."""
     inverse = 1 / (x + GAUSSIAN_PIVOT)
     t = 1 - 2 * (GAUSSIAN_START + GAUSSIAN_PIVOT) * inverse
     return horner(jnp.asarray(load_table("gaussian", str(x.dtype))), t) * inverse
 
 
 def gaussian_part(law: PreparedLaw, x: Array, ratio: Ratio) -> Array:
-    """Returns exp(-x^2/4) ratio(x) where alpha >= 1.5, else zero."""
+    """Returns exp(-x^2/4) ratio(x), (...), where alpha >= 1.5, else zero."""
     gaussian = law.alpha >= GAUSSIAN_FROM
 
     def value(x: Array) -> Array:
@@ -153,17 +154,20 @@ def gaussian_part(law: PreparedLaw, x: Array, ratio: Ratio) -> Array:
 
 
 def density_ratio(x: Array) -> Array:
-    """Returns the density at alpha = 2 over exp(-x^2/4)."""
+    """Returns the density at alpha = 2, (...), over exp(-x^2/4)."""
     return jnp.full_like(x, 0.5 / math.sqrt(math.pi))
 
 
 def slope_ratio(x: Array) -> Array:
-    """Returns minus the derivative of the density at alpha = 2 over exp(-x^2/4)."""
+    """Returns minus the derivative of the density at alpha = 2, (...), over exp(-x^2/4)."""
     return x / 2 * density_ratio(x)
 
 
 def density(law: PreparedLaw, x: Array, times_x: bool = False) -> Array:
-    """Returns the density at x >= 0, or x times it, which underflows no sooner than survival."""
+    """Returns the density, (...), at x >= 0, or x times it.
+
+    The product underflows no sooner than the survival function.
+    """
     at = locate(law, x)
     near, outer = tabulated("density", law, at)
     # The factor x goes in before the division by x, where nothing has underflowed yet.
@@ -178,7 +182,7 @@ def density(law: PreparedLaw, x: Array, times_x: bool = False) -> Array:
 
 
 def descent(law: PreparedLaw, x: Array) -> Array:
-    """Returns minus the derivative of the density at x >= 0."""
+    """Returns minus the derivative of the density, (...), at x >= 0."""
     at = locate(law, x)
     near, outer = tabulated("slope", law, at)
     floor = jnp.where(at.tail, 0, law.slope_floor * at.power / at.x_far)
@@ -190,7 +194,7 @@ def descent(law: PreparedLaw, x: Array) -> Array:
 
 
 def score(law: PreparedLaw, x: Array) -> Array:
-    """Returns minus the derivative of the log density at x >= 0.
+    """Returns minus the derivative of the log density, (...), at x >= 0.
 
     The quotient of `descent` and `density`, both without their common factor alpha x^-alpha / x
     beyond the near zone: so it is right where both underflow.
@@ -212,7 +216,7 @@ def score(law: PreparedLaw, x: Array) -> Array:
 
 
 def survival(law: PreparedLaw, x: Array) -> Array:
-    """Returns P(X > x) at x >= 0."""
+    """Returns P(X > x), (...), at x >= 0."""
     # u P / (1 + u) and not P / (1 + x^a): u underflows to the right limit where x^a overflows.
     at = locate(law, x)
     near, outer = tabulated("survival", law, at)
@@ -223,7 +227,7 @@ def survival(law: PreparedLaw, x: Array) -> Array:
 
 
 def central(law: PreparedLaw, x: Array) -> Array:
-    """Returns P(0 < X <= x) at x >= 0."""
+    """Returns P(0 < X <= x), (...), at x >= 0."""
     at = locate(law, x)
     near, *_ = zones(law, "survival")
     _, low, high, tail = zones(law, "central")
@@ -236,13 +240,15 @@ def central(law: PreparedLaw, x: Array) -> Array:
 
 
 def scaled_gaussian(law: PreparedLaw, at: Position, ratio: Ratio) -> Array:
-    """Returns `gaussian_part` over x^-alpha at x = at.x_far, zero where it underflows."""
+    """Returns `gaussian_part` over x^-alpha, (...), at x = at.x_far, zero where it underflows."""
     gaussian = gaussian_part(law, at.x_far, ratio)
     return gaussian / jnp.where(gaussian > 0, at.power, 1)
 
 
 def log_outer(law: PreparedLaw, at: Position, total: Array, ratio: Ratio) -> tuple[Array, Array]:
-    """Returns (argument, shift) with log(total x^-alpha) = log(argument) - shift beyond near zero.
+    """Returns argument and shift, (...), with log(total x^-alpha) = log(argument) - shift.
+
+    That is beyond the near zone.
 
     The power stays outside the logarithm, where it cannot underflow. Only at alpha = 2 the total
     does: it stands for exp(-x^2/4) ratio(x), and its slope in alpha then exceeds all numbers.
@@ -256,7 +262,7 @@ def log_outer(law: PreparedLaw, at: Position, total: Array, ratio: Ratio) -> tup
 
 
 def log_survival(law: PreparedLaw, x: Array, complement: Array) -> Array:
-    """Returns log P(X > x) at x >= 0, or log P(X <= x) where `complement`."""
+    """Returns log P(X > x), (...), at x >= 0, or log P(X <= x) where `complement`, (...)."""
     at = locate(law, x)
     near, outer = tabulated("survival", law, at)
     near = 0.5 - law.mode * at.x_near * near
@@ -276,7 +282,7 @@ def log_survival(law: PreparedLaw, x: Array, complement: Array) -> Array:
 
 
 def log_density(law: PreparedLaw, x: Array) -> Array:
-    """Returns the logarithm of the density at x >= 0."""
+    """Returns the logarithm of the density, (...), at x >= 0."""
     at = locate(law, x)
     near, outer = tabulated("density", law, at)
 

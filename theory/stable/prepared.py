@@ -53,7 +53,7 @@ class PreparedLaw(NamedTuple):
 
 
 def law(alpha: Array, *names: str) -> PreparedLaw:
-    """Returns the law at alpha (any shape, float32 or float64), with the named tables.
+    """Returns the law at alpha, (...), of float32 or float64, with the named tables.
 
     nan gives nan throughout.
     """
@@ -90,7 +90,7 @@ class Coordinate(NamedTuple):
 
 
 def coordinate(alpha: Array) -> Coordinate:
-    """Returns where alpha lies."""
+    """Returns where alpha, (...), lies; its mask is (panels, ...)."""
     dtype = str(alpha.dtype)
     # A count of edges and a mask, not a gather: on a batch of alphas a gather of coefficients
     # would move tens of kilobytes for each of them. nan lies in the first panel, and stays nan.
@@ -104,7 +104,7 @@ def coordinate(alpha: Array) -> Coordinate:
 
 
 def split_quotient(alpha: Array, centre: Array, scale: Array, bits: int) -> tuple[Array, Array]:
-    """Returns s = scale (alpha - centre)/(alpha + centre) as short + rest, beyond alpha's dtype.
+    """Returns s = scale (alpha - centre)/(alpha + centre), (...), as short + rest.
 
     `scale` is short. The short part of the quotient is exact times that of alpha + centre, so
     that the remainder of the division is found without rounding.
@@ -121,7 +121,7 @@ def split_quotient(alpha: Array, centre: Array, scale: Array, bits: int) -> tupl
 
 
 def alpha_weights(at: Coordinate) -> Array:
-    """Returns the powers of s, nonzero in alpha's panel only: (panels * terms, *alpha.shape)."""
+    """Returns the powers of s, (panels * terms, ...), nonzero in alpha's panel only."""
     s = at.short + at.rest
     terms, powers, factor = ALPHA_TERMS[str(s.dtype)], jnp.ones_like(s)[None], s
     # By doubling: five products and not twenty, in a function that is mostly dispatch.
@@ -133,7 +133,7 @@ def alpha_weights(at: Coordinate) -> Array:
 
 
 def contract(name: str, weights: Array) -> Array:
-    """Returns the polynomial coefficients in x of one table at every alpha."""
+    """Returns the polynomial coefficients in x, (terms, ...), of one table at every alpha."""
     table = load_table(name, str(weights.dtype))
     matrix = jnp.asarray(table.reshape(-1, table.shape[-1]).T)
     # HIGHEST, or accelerators would multiply in TF32 or bfloat16.
@@ -141,7 +141,7 @@ def contract(name: str, weights: Array) -> Array:
 
 
 def scales(at: Coordinate) -> Array:
-    """Returns the density and minus its second derivative at zero.
+    """Returns the density and minus its second derivative at zero, (2, ...).
 
     Their logarithms are large at small alpha, so that their rounding would be seen. In this
     Horner scheme products and sums of short numbers are exact, and what they leave out is small.
@@ -175,7 +175,7 @@ def first_border(alpha: Array) -> Array:
 
 
 def border(alpha: Array, line: Line) -> Border:
-    """Returns the border that lies at k alpha + c."""
+    """Returns the border, (...), that lies at k alpha + c."""
     short = shorten(alpha, SHORT_BITS[str(alpha.dtype)])
     exact = line[0] * short + line[1]
     whole = shorten(exact, 0)

@@ -51,7 +51,7 @@ def first_guess(law: PreparedLaw, p: Array, centre: Array) -> Array:
 
 
 def newton_step(law: PreparedLaw, p: Array, centre: Array, x: Array) -> Array:
-    """Returns the change of ln x in one step on ln(sf/central), nearly linear in ln x."""
+    """Returns the change of ln x, (...), in one step on ln(sf/central), nearly linear in ln x."""
     survival, central = kernel.survival(law, x), kernel.central(law, x)
     error = jnp.log(survival / p) - jnp.log(central / centre)
     # -1 over the slope: d ln(sf / central) / d ln x = -x f (1 / sf + 1 / central), and sf + central

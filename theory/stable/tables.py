@@ -61,12 +61,12 @@ class Integrals(NamedTuple):
 
 
 def chebyshev_nodes(count: int) -> Array:
-    """Returns the zeros of T_count on (-1, 1), in increasing order."""
+    """Returns the zeros of T_count on (-1, 1), in increasing order, (n,) with n = count."""
     return -np.cos(_PI * (np.arange(count) + Real(0.5)) / count)
 
 
 def fit(values: Array, kept: int) -> Array:
-    """Returns monomial coefficients, along axis 0, of values at `chebyshev_nodes`.
+    """Returns monomial coefficients, (kept, ...), of values, (n, ...), at `chebyshev_nodes`.
 
     The polynomial is the Chebyshev interpolant cut after T_{kept-1}. Its coefficients fall faster
     than those of the T_k grow, so that the monomials do not cancel; the order of the two products
@@ -80,7 +80,7 @@ def fit(values: Array, kept: int) -> Array:
 
 
 def chebyshev_monomials(count: int) -> Array:
-    """Returns the lower triangular matrix whose row k holds the monomial coefficients of T_k."""
+    """Returns the matrix, (n, n), whose row k holds the monomial coefficients of T_k, k < n."""
     rows = np.eye(count, dtype=Real)
     for k in range(2, count):
         rows[k, :k] = -rows[k - 2, :k]
@@ -90,7 +90,7 @@ def chebyshev_monomials(count: int) -> Array:
 
 
 def ray(alpha: Real, x: Array) -> tuple[Array, Real, Real]:
-    """Returns log-radii u, their spacing and the angle psi of a ray that serves every x > 0."""
+    """Returns log-radii u, (k,), their spacing and the angle psi of a ray for every x > 0, (n,)."""
     # Half of the widest angle, up to pi / 2, at which exp(-z^alpha) decays too; at alpha >= 1.5
     # half of pi / 4, the limit for exp(-z^2), which enters there as well.
     gaussian = alpha >= GAUSSIAN_FROM
@@ -116,7 +116,7 @@ def expm1(z: Complex) -> Complex:
 
 
 def integrate(alpha: Real, x: Array) -> Integrals:
-    """Returns the law at one alpha and a vector of x > 0."""
+    """Returns the law, each (n,), at one alpha and x > 0, (n,)."""
     u, spacing, psi = ray(alpha, x)
     z = np.exp(u + 1j * psi)
     decay, lost = decay_and_loss(np.exp(alpha * (u + 1j * psi)))
@@ -134,7 +134,7 @@ def integrate(alpha: Real, x: Array) -> Integrals:
 
 
 def integrate_remainder(alpha: Real, x: Array) -> Integrals:
-    """Returns the law less that at alpha = 2, over 2 - alpha; its central part as it is."""
+    """Returns the law less that at 2, over 2 - alpha, each (n,); its central part as it is."""
     u, spacing, psi = ray(alpha, x)
     z = np.exp(u + 1j * psi)
     decay, _ = decay_and_loss(np.exp(alpha * (u + 1j * psi)))
@@ -168,7 +168,7 @@ def scales(alpha: Real) -> tuple[Real, Real]:
 
 
 def positions(alpha: Real) -> list[Array]:
-    """Returns alpha ln x at the nodes of the four zones: near zero, two middle parts, tail."""
+    """Returns alpha ln x at the nodes, (n,), of each zone: near zero, two middle parts, tail."""
     near, low, high, tail = map(chebyshev_nodes, _NODES)
     first, split, last = (np.log(Real(2)) * (k * alpha + c) for k, c in (FIRST, SPLIT, LAST))
     return [
@@ -180,7 +180,7 @@ def positions(alpha: Real) -> list[Array]:
 
 
 def smooth_values(alpha: Real) -> dict[str, Array]:
-    """Returns the tabulated functions at one alpha, at the nodes of their zones."""
+    """Returns the tabulated functions at one alpha, at the nodes of all their zones, (n,)."""
     near, *middle, tail = (np.exp(y / alpha) for y in positions(alpha))
     mode, curvature = scales(alpha)
     gaussian = alpha >= GAUSSIAN_FROM
@@ -217,14 +217,14 @@ def smooth_values(alpha: Real) -> dict[str, Array]:
 
 
 def fit_positions(values: Array, kept: tuple[int, ...]) -> Array:
-    """Returns polynomial coefficients in position of concatenated node values (alphas, nodes)."""
+    """Returns polynomial coefficients in position, (alphas, terms), of node values (alphas, n)."""
     nodes = [n for n, terms in zip(_NODES, kept, strict=True) if terms]
     zones = zip(np.split(values.T, np.cumsum(nodes)[:-1]), filter(None, kept), strict=True)
     return np.concatenate([fit(zone, terms) for zone, terms in zones]).T
 
 
 def panel_tables(panel: int) -> dict[str, NDArray[np.floating]]:
-    """Returns the tables of one panel in alpha, keyed by name and dtype."""
+    """Returns the tables, (alpha terms, ...), of one panel in alpha, keyed by name and dtype."""
     # The nodes of s = scale (alpha - centre)/(alpha + centre), solved for alpha.
     ratio = chebyshev_nodes(_ALPHA_NODES) / Real(PANEL_SCALES[panel])
     alphas = Real(PANEL_CENTRES[panel]) * (1 + ratio) / (1 - ratio)
@@ -247,7 +247,7 @@ def panel_tables(panel: int) -> dict[str, NDArray[np.floating]]:
 
 
 def gaussian_ratio(x: Array) -> Array:
-    """Returns exp(x^2/4) erfc(x/2)/2 = (1/sqrt pi) Int_0^inf exp(-s^2 - x s) ds."""
+    """Returns exp(x^2/4) erfc(x/2)/2 = (1/sqrt pi) Int_0^inf exp(-s^2 - x s) ds, (n,)."""
     # s = exp(v - exp(-v)) makes the integrand fall double exponentially at either end.
     v = np.arange(-4, 5, Real(1) / 64)
     s = np.exp(v - np.exp(-v))
@@ -269,7 +269,7 @@ def gaussian_tables() -> dict[str, NDArray[np.floating]]:
 
 
 def all_tables() -> dict[str, NDArray[np.floating]]:
-    """Returns every table, panels stacked on the first axis (takes about ten seconds)."""
+    """Returns every table, (panels, ...), the panels stacked (takes about ten seconds)."""
     panels = [panel_tables(panel) for panel in range(len(PANEL_CENTRES))]
     return {name: np.stack([p[name] for p in panels]) for name in panels[0]} | gaussian_tables()
 

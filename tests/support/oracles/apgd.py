@@ -11,7 +11,7 @@ PECULIARITIES = (
 
 
 def network(arrays):
-    """Return a function from a point and a label to cross-entropy, gradient and misclassified."""
+    """Returns a function from a point and a label to cross-entropy, gradient and misclassified."""
     w1, b1, w2, b2 = (arrays[name] for name in ("w1", "b1", "w2", "b2"))
 
     def judge(point, label):
@@ -27,7 +27,7 @@ def network(arrays):
 
 
 def checks(steps):
-    """Return the windows as a dictionary from the step that closes one to its length."""
+    """Returns the windows as a dictionary from the step that closes one to its length."""
     length, at, found = max(int(0.22 * steps), 1), 0, {}
     while at + length <= steps:
         at += length
@@ -37,7 +37,7 @@ def checks(steps):
 
 
 def run(judge, x, label, start, radius, steps, *, without=(), step_dtype=np.float64):
-    """Return the best point and the adversarial one, `without` some of the peculiarities."""
+    """Returns the best point and the adversarial one, `without` some of the peculiarities."""
     zero_row, old_previous, keep_last, patient = (name not in without for name in PECULIARITIES)
     here = before = best = adversarial = start
     loss, gradient, wrong = judge(here, label)

@@ -17,7 +17,9 @@ UNIT = np.pi / 2 * 2.0 ** -(ANGLE_BITS + 1)  # width of an angle word's cell
 
 
 def stable_tail(alpha: float, threshold: float) -> float:
-    """P(|X| > threshold) of `sims.random.draws.symmetric_stable` in float32, without its rounding.
+    """Returns P(|X| > threshold) of `sims.random.draws.symmetric_stable` in exact arithmetic.
+
+    The grid is that of its float32 draws.
 
     An angle word has its low bits in common with the extension of the exponential's word and the
     other way round. Three regions of angle words: below 2^8 every extended cell is counted with
@@ -36,7 +38,7 @@ def stable_tail(alpha: float, threshold: float) -> float:
 
 
 def words_tail(alpha: float, threshold: float, near_pole: bool, stop: int) -> float:
-    """P(|X| > threshold and angle word < stop | end), for stop >= 2^8 and alpha != 1."""
+    """Returns P(|X| > threshold and angle word < stop | end), for stop >= 2^8 and alpha != 1."""
     extended = np.arange(SHARED << 8, dtype=np.int64)
     word, low = extended >> SHARED_BITS, extended & (SHARED - 1)
     critical = _exponential_set(alpha, threshold, (extended + 0.5) / SHARED * UNIT, near_pole)
@@ -57,7 +59,7 @@ def _smooth_tail(alpha: float, threshold: float, near_pole: bool, log2_start: in
 
 
 def _cauchy_tail(threshold: float) -> float:
-    """The number of extended angle cells with tan|U| > threshold > 1, as a share of all."""
+    """Returns the number of extended angle cells with tan|U| > threshold > 1, as a share of all."""
     cells = np.ceil(np.arctan(1 / threshold) / UNIT * SHARED - 0.5)
     return float(0.5 * cells / SHARED / 2.0**ANGLE_BITS)
 
@@ -65,7 +67,7 @@ def _cauchy_tail(threshold: float) -> float:
 def _exponential_set(
     alpha: float, threshold: float, edge: np.ndarray, near_pole: bool
 ) -> np.ndarray:
-    """W at which |X| = threshold; for alpha = 1, infinite where |X| exceeds it and 0 elsewhere."""
+    """Returns W at which |X| = threshold; at alpha = 1 infinite where |X| exceeds it, else 0."""
     angle = np.pi / 2 - edge if near_pole else edge
     cosine = np.sin(edge) if near_pole else np.cos(edge)
     with np.errstate(divide="ignore"):
@@ -79,7 +81,7 @@ def _exponential_set(
 def _counted(
     alpha: float, critical: np.ndarray, step: float, offset: np.ndarray | float
 ) -> np.ndarray:
-    """Share of exponential cells on the tail's side of `critical`: above it if alpha > 1.
+    """Returns share of exponential cells on the tail's side of `critical`: above it if alpha > 1.
 
     Half of the cells are W = -log(v) and half -log(1 - v), where v runs over the midpoints
     (offset + step * j) 2^-44 below 1/2.
@@ -98,7 +100,9 @@ def _counted(
 
 
 def naive_tail(alpha: float, threshold: float, cells: int = 1 << 22) -> float:
-    """The same for float32 `jax.random.uniform` on (-pi/2, pi/2) and `jax.random.exponential`.
+    """Returns the same for float32 draws of `jax.random` and the textbook formula.
+
+    They are `uniform` on (-pi/2, pi/2) and `exponential`.
 
     Both use 23 bits: angles -pi/2 + pi j 2^-23 and W = -log(1 - k 2^-23). By symmetry only the
     angles j 2^-22 pi/2 are enumerated; the single angle -pi/2, which gives nan, is left out.
@@ -110,7 +114,7 @@ def naive_tail(alpha: float, threshold: float, cells: int = 1 << 22) -> float:
 
 
 def bias_table() -> list[tuple[float, list[float]]]:
-    """(p, relative bias of each alpha) for the float32 sampler."""
+    """Returns (p, relative bias of each alpha) for the float32 sampler."""
     return [
         (p, [stable_tail(alpha, TWO_SIDED[alpha][k]) / p - 1 for alpha in ALPHAS])
         for k, p in enumerate(PROBABILITIES)

@@ -1,8 +1,8 @@
 """Two-sided quantiles P(|X| > x) = p of the standard symmetric stable law, made without sampling.
 
-Made once by solving Zolotarev's integral for x with mpmath at 30 digits (`python
-tests/reference_quantiles.py` prints the table in about a minute); the tests compare it with the
-power series at infinity and with closed forms.
+Made once by solving Zolotarev's integral for x with mpmath at 30 digits (`python -m
+support.oracles.quantiles` in `tests` prints the table in about a minute); the tests compare it with
+the power series at infinity and with closed forms.
 """
 
 from collections.abc import Callable
@@ -72,7 +72,7 @@ TWO_SIDED: dict[float, tuple[float, ...]] = {
 
 
 def zolotarev_tail(x: mp.mpf, alpha: mp.mpf) -> mp.mpf:
-    """P(|X| > x) for x > 0 and alpha != 1, by quadrature of Zolotarev's (1986) integral."""
+    """Returns P(|X| > x) for x > 0 and alpha != 1, by quadrature of Zolotarev's (1986) integral."""
     power = alpha / (alpha - 1)
 
     def integrand(cosine: mp.mpf, angle: mp.mpf) -> mp.mpf:
@@ -89,7 +89,7 @@ def zolotarev_tail(x: mp.mpf, alpha: mp.mpf) -> mp.mpf:
 
 
 def series_tail(x: mp.mpf, alpha: mp.mpf) -> tuple[mp.mpf, mp.mpf]:
-    """(value, size of the last term) of the series of P(|X| > x) at infinity.
+    """Returns (value, size of the last term) of the series of P(|X| > x) at infinity.
 
     Convergent for alpha < 1; for alpha > 1 it is stopped at its smallest term.
     """
@@ -104,14 +104,14 @@ def series_tail(x: mp.mpf, alpha: mp.mpf) -> tuple[mp.mpf, mp.mpf]:
 
 
 def exact_tail(x: mp.mpf, alpha: mp.mpf) -> mp.mpf:
-    """P(|X| > x) in closed form at alpha 1 (Cauchy) and 2 (Gaussian), else by quadrature."""
+    """Returns P(|X| > x): closed forms at alpha 1 (Cauchy) and 2 (Gaussian), else quadrature."""
     if alpha == 1:
         return 2 / mp.pi * mp.atan(1 / x)
     return mp.erfc(x / 2) if alpha == 2 else zolotarev_tail(x, alpha)
 
 
 def solve(probability: float, alpha: float, tail: Callable[..., mp.mpf] = exact_tail) -> float:
-    """x with P(|X| > x) = probability, by the secant method in logarithms."""
+    """Returns x with P(|X| > x) = probability, by the secant method in logarithms."""
     law = mp.mpf(alpha)
     leading = 2 / mp.pi * mp.gamma(law) * mp.sin(mp.pi * law / 2)
     start = (leading / probability) ** (1 / law) if alpha < 2 else 2 * mp.sqrt(-mp.log(probability))

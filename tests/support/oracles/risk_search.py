@@ -1,6 +1,7 @@
 """Direct minimisation of the population risk over weights and intercept: no direction, no shift.
 
-python tests/risk_search.py 40      (40 random settings for each law and norm; prints the gaps)
+`python -m support.oracles.risk_search 40` in `tests` tries 40 random settings for each law and
+norm, and prints the gaps.
 """
 
 import functools
@@ -12,25 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from theory import stable
-from theory.problem import (
-    EllipticalStableMixture,
-    GaussianMixture,
-    L1Ball,
-    L2Ball,
-    LinfBall,
-    LpBall,
-    StableMixture,
-)
+from theory import problem, stable
 from theory.rules import optimal
 from theory.rules import risk as linear
 
 BALLS = {
-    1: L1Ball,
-    1.5: lambda radius: LpBall(radius, 1.5),
-    2: L2Ball,
-    3: lambda radius: LpBall(radius, 3.0),
-    np.inf: LinfBall,
+    1: problem.L1Ball,
+    1.5: lambda radius: problem.LpBall(radius, 1.5),
+    2: problem.L2Ball,
+    3: lambda radius: problem.LpBall(radius, 3.0),
+    np.inf: problem.LinfBall,
 }
 # Laws, the norms for which the optimum is claimed, and radii as a share of ||Delta||_p.
 LAWS = {
@@ -49,7 +41,7 @@ LAWS = {
 @functools.partial(jax.jit, static_argnames="gaussian")
 @jax.value_and_grad
 def _risk(parts, delta, scales, prior, radius, alpha, matrix, p, gaussian):
-    """The risk at means -delta and +delta, with w = parts[0] - parts[1], b = parts[2, 0].
+    """Returns the risk at means -delta and +delta, with w = parts[0] - parts[1], b = parts[2, 0].
 
     Both parts are non-negative and their sum stands for |w|: never less than it, and equal at the
     optimum, so that every norm is smooth inside the bounds. Against l_1 they are at most 1, which
@@ -71,7 +63,7 @@ def _risk(parts, delta, scales, prior, radius, alpha, matrix, p, gaussian):
 
 
 def least_risk(delta, scales, prior, radius, p, alpha=2.0, matrix=None, gaussian=True, starts=()):
-    """The least risk found by bounded quasi-Newton searches, constant rules included."""
+    """Returns the least risk found by bounded quasi-Newton searches, constant rules included."""
     d, found = len(delta), [prior, 1 - prior]
     limit = 1.0 if p == 1 else None
     bounds = [(0, limit)] * (2 * d) + [(None, None)] * d
@@ -119,7 +111,7 @@ def _value(result):
 
 
 def random_problem(rng, law, p, d):
-    """A random mixture centred at zero, its threat, and the arguments of `least_risk`."""
+    """Returns a random mixture centred at zero, its threat, and the arguments of `least_risk`."""
     delta = rng.normal(size=d) * rng.uniform(0.5, 3) / d**0.25
     scales = np.exp(rng.normal(size=2) * 0.5)
     if "beyond" not in law and rng.random() < 0.5:
@@ -134,15 +126,15 @@ def random_problem(rng, law, p, d):
     )
     kind = law.split(",")[0]
     mixture, options = {
-        "isotropic": (GaussianMixture(means, scales, prior), {}),
-        "covariance": (GaussianMixture(means, scales, prior, matrix), {"matrix": matrix}),
+        "isotropic": (problem.GaussianMixture(means, scales, prior), {}),
+        "covariance": (problem.GaussianMixture(means, scales, prior, matrix), {"matrix": matrix}),
         "elliptical": (
-            EllipticalStableMixture(means, scales, prior, alpha, matrix),
+            problem.EllipticalStableMixture(means, scales, prior, alpha, matrix),
             {"matrix": matrix, "alpha": alpha, "gaussian": False},
         ),
     }.get(
         kind,
-        (StableMixture(means, scales, prior, alpha), {"alpha": alpha, "gaussian": False}),
+        (problem.StableMixture(means, scales, prior, alpha), {"alpha": alpha, "gaussian": False}),
     )
     starts = [np.eye(d)[i] * np.sign(delta[i]) for i in range(min(d, 2))] + [square[0]]
     arguments = {"delta": delta, "scales": scales, "prior": prior, "radius": radius, "p": p}
@@ -150,7 +142,7 @@ def random_problem(rng, law, p, d):
 
 
 def attained_risk(mixture, threat):
-    """The risk of the rule under test, and whether it is constant.
+    """Returns the risk of the rule under test, and whether it is constant.
 
     Its parts are compiled one by one: all laws and norms share that of the intercept.
     """

@@ -24,7 +24,7 @@ class Model(NamedTuple):
 
 
 def softmax_slopes(scores, labels, weights):
-    """Gradient of the summed weighted cross entropy in the two logits, (n, 2)."""
+    """Returns the gradient of the summed weighted cross entropy in the two logits, (n, 2)."""
     shifted = np.exp(scores - scores.max(1, keepdims=True))
     classes = (labels > 0).astype(int)
     slopes = shifted / shifted.sum(1, keepdims=True) - np.eye(2)[classes]
@@ -32,7 +32,7 @@ def softmax_slopes(scores, labels, weights):
 
 
 def loss_slopes(model, x, y, matrix, bias):
-    """Gradient of the summed loss in the outputs, (n, outputs)."""
+    """Returns the gradient of the summed loss in the outputs, (n, outputs)."""
     scores = x @ matrix + bias
     if model.squared:
         return 2 * (scores - y[:, None])
@@ -40,7 +40,7 @@ def loss_slopes(model, x, y, matrix, bias):
 
 
 def perturbed(model, x, y, matrix, bias):
-    """The batch after one step up the gradient of its mean loss in its points."""
+    """Returns the batch after one step up the gradient of its mean loss in its points."""
     slope = loss_slopes(model, x, y, matrix, bias) @ matrix.T / len(x)
     moved = np.empty_like(x)
     for i, g in enumerate(slope):
@@ -90,7 +90,7 @@ def train(model, x, y, order, partner, matrix, bias, batch):
 
 
 def batch_mean_loss(model, x, y, matrix, bias, batch):
-    """The mean over batches of each batch's mean loss, natural or at the perturbed points."""
+    """Returns the mean over batches of their mean losses, natural or at the perturbed points."""
     if model.robust_validation and model.radius:
         x = perturbed(model._replace(one_step=False), x, y, matrix, bias)
     scores = x @ matrix + bias

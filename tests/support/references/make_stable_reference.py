@@ -1,11 +1,11 @@
 """Makes stable_reference.npz: the symmetric stable law in mpmath by two roads that must agree.
 
-``python tests/make_stable_reference.py`` takes half an hour on two cores. Road one is the
-trapezoidal rule along a rotated ray, with the derivatives taken under the integral. Road two
-depends on the point: the power series at zero or infinity, each summed to its smallest term, else
-Zolotarev's positive integrand, else (alpha near 1) the Fourier integral on the real line; its
-derivatives are symmetric differences at 1e-12. A point is kept only if the roads agree to 1e-20
-(derivatives to 1e-16) of the value; any other point is an error.
+Run as a script it takes half an hour on two cores. Road one is the trapezoidal rule along a rotated
+ray, with the derivatives taken under the integral. Road two depends on the point: the power series
+at zero or infinity, each summed to its smallest term, else Zolotarev's positive integrand, else
+(alpha near 1) the Fourier integral on the real line; its derivatives are symmetric differences at
+1e-12. A point is kept only if the roads agree to 1e-20 (derivatives to 1e-16) of the value; any
+other point is an error.
 """
 
 import itertools
@@ -25,14 +25,14 @@ DIGITS = 28
 
 
 def random_alphas():
-    """Return 60 alphas off the nodes of any table: 40 over [0.1, 2], 20 crowding at 2."""
+    """Returns 60 alphas off the nodes of any table: 40 over [0.1, 2], 20 crowding at 2."""
     rng = np.random.default_rng(20240607)
     near_two = 2 - 10.0 ** rng.uniform(-8, -1, 20)
     return [*rng.uniform(0.1, 2, 40), *near_two]
 
 
 def by_ray(alpha, x):
-    """Return all quantities at one point, by the trapezoidal rule on exp(u + i psi)."""
+    """Returns all quantities at one point, by the trapezoidal rule on exp(u + i psi)."""
     top = min(mp.pi / 2, mp.pi / (2 * alpha))
     psi, exponent = mp.mpf("0.4") * top, 2.35 * (DIGITS + (8 if alpha > 1.9 else 0))
     spacing = 2 * mp.pi * mp.mpf("0.95") * psi / exponent
@@ -59,7 +59,7 @@ def by_ray(alpha, x):
 
 
 def summed(term, limit=2500):
-    """Return a series summed to its smallest term, or None if that leaves more than 1e-24."""
+    """Returns a series summed to its smallest term, or None if that leaves more than 1e-24."""
     total = largest = mp.mpf(0)
     small = 0
     for k in range(limit):
@@ -76,7 +76,7 @@ def summed(term, limit=2500):
 
 
 def by_tail_series(alpha, x):
-    """Return (sf, pdf) from sum Gamma(alpha k) sin(k pi alpha/2) (-1)^(k+1) x^(-alpha k)/k!."""
+    """Returns (sf, pdf) from sum Gamma(alpha k) sin(k pi alpha/2) (-1)^(k+1) x^(-alpha k)/k!."""
 
     def term(k):
         k += 1
@@ -91,7 +91,7 @@ def by_tail_series(alpha, x):
 
 
 def by_series_at_zero(alpha, x):
-    """Return (sf, pdf) from sum (-1)^k Gamma((2k+1)/alpha) x^(2k+1)/(2k+1)!/(pi alpha)."""
+    """Returns (sf, pdf) from sum (-1)^k Gamma((2k+1)/alpha) x^(2k+1)/(2k+1)!/(pi alpha)."""
 
     def term(k):
         order = 2 * k + 1
@@ -107,7 +107,7 @@ def by_series_at_zero(alpha, x):
 
 
 def by_zolotarev(alpha, x):
-    """Return (sf, pdf) from Zolotarev's positive integrands over theta = pi/2 - phi."""
+    """Returns (sf, pdf) from Zolotarev's positive integrands over theta = pi/2 - phi."""
 
     def log_g(phi):
         bracket = alpha * mp.log(x) - alpha * mp.log(mp.sin(alpha * (mp.pi / 2 - phi)))
@@ -148,7 +148,7 @@ def by_zolotarev(alpha, x):
 
 
 def by_fourier(alpha, x):
-    """Return (sf, pdf) from the Fourier integral on the real line, for alpha near 1."""
+    """Returns (sf, pdf) from the Fourier integral on the real line, for alpha near 1."""
     cuts = [mp.mpf(k) for k in range(0, 130, 2)]
     pdf = mp.quad(lambda t: mp.cos(x * t) * mp.exp(-(t**alpha)), cuts)
     central = mp.quad(lambda t: x * mp.sincpi(x * t / mp.pi) * mp.exp(-(t**alpha)), cuts)
@@ -156,14 +156,14 @@ def by_fourier(alpha, x):
 
 
 def at_two(x):
-    """Return the values at alpha = 2 that have a closed form."""
+    """Returns the values at alpha = 2 that have a closed form."""
     sf = mp.erfc(x / 2) / 2
     pdf = mp.exp(-x * x / 4) / (2 * mp.sqrt(mp.pi))
     return {"sf": sf, "pdf": pdf, "central": mp.erf(x / 2) / 2, "pdf_x": -x / 2 * pdf}
 
 
 def second_road(alpha, x):
-    """Return the first other road that applies near this point."""
+    """Returns the first other road that applies near this point."""
     roads = [by_tail_series, by_series_at_zero]
     roads.append(by_fourier if abs(alpha - 1) < 0.02 else by_zolotarev)
     return next(road for road in roads if road(alpha, x) is not None)
@@ -201,7 +201,7 @@ def check_slopes(road, alpha, x, values):
 
 
 def reference(point):
-    """Return all quantities at one point as floats: QUANTITIES, logsf, and a pair (p, isf(p))."""
+    """Returns all quantities at one point as floats: QUANTITIES, logsf, and a pair (p, isf(p))."""
     alpha, x = map(mp.mpf, point)
     with mp.workdps(55):
         values = by_ray(alpha, x)
@@ -223,7 +223,7 @@ def reference(point):
 
 
 def far_log(alpha, x):
-    """Return logsf where sf underflows."""
+    """Returns logsf where sf underflows."""
     with mp.workdps(60):
         alpha, x = mp.mpf(alpha), mp.mpf(x)
         if alpha == 2:
@@ -232,7 +232,7 @@ def far_log(alpha, x):
 
 
 def table(alphas, x):
-    """Return {name: array (alphas, x)} of all quantities, on two processes."""
+    """Returns {name: array (alphas, x)} of all quantities, on two processes."""
     with multiprocessing.Pool(2) as pool:
         rows = pool.map(reference, itertools.product(alphas, x), chunksize=4)
     columns = np.moveaxis(np.asarray(rows).reshape(len(alphas), len(x), -1), -1, 0)
@@ -240,7 +240,7 @@ def table(alphas, x):
 
 
 def small_table():
-    """Return the table where small alpha has its core, its keys marked."""
+    """Returns the table where small alpha has its core, its keys marked."""
     alphas = [alpha for alpha in (*ALPHAS, *random_alphas()) if alpha < 0.4]
     columns = table(alphas, SMALL_X) | {"alpha": np.asarray(alphas), "x": np.asarray(SMALL_X)}
     return {f"small_{name}": column for name, column in columns.items()}

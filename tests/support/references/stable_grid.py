@@ -22,7 +22,7 @@ QUANTILES = [stable.isf, stable.ppf]
 
 
 def at(f, x, alpha):
-    """Return f at a vector of x and one alpha; padded, so that few shapes are compiled."""
+    """Returns f at a vector of x and one alpha; padded, so that few shapes are compiled."""
     x = np.asarray(x, getattr(x, "dtype", np.float64))
     padded = np.pad(x, (0, max(0, 96 - len(x))), constant_values=0.25)
     return np.asarray(f(padded, x.dtype.type(alpha)))[..., : len(x)]
@@ -30,17 +30,17 @@ def at(f, x, alpha):
 
 @functools.cache
 def slopes(f, argument=0, mode=jax.grad):
-    """Return the derivative of f at a vector of x and one alpha."""
+    """Returns the derivative of f at a vector of x and one alpha."""
     return jax.jit(jax.vmap(mode(f, argument), (0, None)))
 
 
 def over_alphas(f, x=X):
-    """Return f(x, alpha) for every reference alpha, each as a 0-d array: shape (alphas, len(x))."""
+    """Returns f(x, alpha), (alphas, len(x)), for every reference alpha, each as a 0-d array."""
     return np.stack([at(f, x, alpha) for alpha in ALPHA])
 
 
 def worst(value, truth, scale=None, mask=True):
-    """Return the largest error over `scale` (default |truth|) and the (alpha, x) where it is."""
+    """Returns the largest error over `scale` (default |truth|) and the (alpha, x) where it is."""
     scale = np.abs(truth) if scale is None else scale
     mask = mask & (scale > TINY)
     error = np.where(mask, np.abs(value - truth) / np.where(mask, scale, 1), 0)

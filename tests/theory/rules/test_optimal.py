@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from support.oracles.risk_search import LAWS, attained_risk, least_risk, random_problem
+from support.oracles.risk_search import BALLS, LAWS, attained_risk, least_risk, random_problem
 from theory.domain import InvalidInput
 from theory.problem import (
     EllipticalStableMixture,
     GaussianMixture,
-    L1Ball,
     L2Ball,
     LinearClassifier,
     LinfBall,
@@ -24,8 +23,6 @@ from theory.rules import optimal
 from theory.rules import risk as linear
 from theory.rules.class_covariance import class_covariance_classifier, class_covariance_risks
 from theory.rules.logistic import logistic_classifier
-
-BALLS = {2: L2Ball, np.inf: LinfBall}
 
 
 def _risk(parameters, means, scales, prior, radius, p):
@@ -155,7 +152,7 @@ def test_other_objects_are_refused_by_name():
     with pytest.raises(InvalidInput, match="must be a GaussianMixture, StableMixture or"):
         optimal.optimal_direction(LinearClassifier([1.0], 0.0)._replace(), L2Ball(0.1))
     with pytest.raises(InvalidInput, match="must be a ball of the norm of"):
-        optimal.class_budget_classifier(gaussian, L1Ball(0.1), L2Ball(0.1))
+        optimal.class_budget_classifier(gaussian, BALLS[1](0.1), L2Ball(0.1))
     with pytest.raises(InvalidInput, match="must be a ball of the norm of"):
         optimal.class_budget_classifier(gaussian, LpBall(0.1, 3.0), LpBall(0.1, 4.0))
     with pytest.raises(InvalidInput, match="mixture = StableMixture"):
@@ -239,7 +236,7 @@ def test_classes_with_covariances_of_their_own(p, prior):
     delta, squares = rng.normal(size=3), rng.normal(size=(2, 3, 3))
     covariances = squares @ np.swapaxes(squares, 1, 2) / 3 + 0.2 * np.eye(3)
     means, radius = np.stack([-delta, delta]), 0.3 * np.linalg.norm(delta, p)
-    threat = {1: L1Ball, 2: L2Ball, np.inf: LinfBall}[p](radius)
+    threat = BALLS[p](radius)
     rule = class_covariance_classifier(means, covariances, prior, threat)
     risks = class_covariance_risks(means, covariances, rule, threat)
     mine = float((1 - prior) * risks.negative + prior * risks.positive)
@@ -260,6 +257,15 @@ def test_classes_with_covariances_of_their_own(p, prior):
     ]
     assert mine <= min(*found, prior, 1 - prior) + 1e-15
     assert min(*found, prior, 1 - prior) - mine <= 1e-12
+
+
+def test_a_rule_for_two_covariances_is_found_to_rounding_and_not_to_half_of_the_digits():
+    """Its reference is Newton's method on the gradient in 40 digits."""
+    means = [[-1.0, -0.6], [1.0, 0.6]]
+    covariances = jnp.asarray([[[0.5, -0.2], [-0.2, 1.2]], [[1.0, 0.4], [0.4, 0.6]]])
+    rule = class_covariance_classifier(means, covariances, 1 / 3, L2Ball(0.3))
+    best = [0.921855402550259475, 0.387534020169712399, -0.253623053735598115]
+    np.testing.assert_allclose([*rule.weight, rule.bias], best, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("threat", [None, L2Ball(0.3), LinfBall(0.3), L2Ball(1.5)])
@@ -368,7 +374,7 @@ def test_a_covariance_that_is_not_positive_definite_is_refused_and_nan_inside_ji
     means = [[-1.0, 0.0], [1.0, 0.5]]
     with pytest.raises(InvalidInput, match="dispersion: must be positive definite"):
         EllipticalStableMixture(means, [1.0, 1.0], 0.5, 1.5, matrix)
-    for ball in (L1Ball, L2Ball, LinfBall, lambda r: LpBall(r, 3.0)):
+    for ball in (BALLS[1], L2Ball, LinfBall, lambda r: LpBall(r, 3.0)):
         rule = jax.jit(
             lambda matrix, ball=ball: optimal.optimal_classifier(
                 GaussianMixture(means, [1.0, 1.0], 0.5, matrix), ball(0.2)
@@ -380,5 +386,5 @@ def test_a_covariance_that_is_not_positive_definite_is_refused_and_nan_inside_ji
 def test_coinciding_means_make_the_whole_rule_nan():
     for law in (GaussianMixture, lambda *a: StableMixture(*a, 1.5)):
         same = law([[1.0, 0], [1, 0]], [1.0, 1.0], 0.5)
-        for threat in (None, L1Ball(0.1), L2Ball(0.1), LinfBall(0.1), LpBall(0.1, 3.0)):
+        for threat in (None, BALLS[1](0.1), L2Ball(0.1), LinfBall(0.1), LpBall(0.1, 3.0)):
             assert np.isnan(float(optimal.optimal_classifier(same, threat).bias))

@@ -8,19 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.oracles import closed_forms
+from support.oracles.risk_search import BALLS
 from theory.domain import InvalidInput
-from theory.problem import (
-    GaussianMixture,
-    L1Ball,
-    L2Ball,
-    LinearClassifier,
-    LinfBall,
-    LpBall,
-    StableMixture,
-)
+from theory.problem import GaussianMixture, LinearClassifier, LinfBall, LpBall, StableMixture
 from theory.rules import risk as linear
 
-BALLS = {1: L1Ball, 2: L2Ball, np.inf: LinfBall}
+ORDERS = (1, 2, np.inf)
 SETTINGS = 100
 
 
@@ -35,7 +28,7 @@ def _random_setting(rng):
     weight = rng.normal(size=d) * (rng.random(d) < 0.8)
     weight[0] += 0.1
     bias, scales, prior = rng.normal() * 0.5, rng.uniform(0.3, 3, 2), rng.uniform(0.01, 0.99)
-    p = list(BALLS)[int(rng.integers(3))]
+    p = ORDERS[int(rng.integers(3))]
     margin = max(abs(weight @ mean + bias) for mean in means)
     radius = rng.uniform(0, 1.5) * margin / float(closed_forms.dual_norm(weight, p))
     return means, scales, prior, weight, bias, p, radius * (rng.random() < 0.9)
@@ -98,7 +91,7 @@ def test_stable_risk_is_the_inversion_integral(alpha):
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3, np.inf])
 def test_dual_norm_agrees_with_the_ball(p):
     weight = np.random.default_rng(0).normal(size=7)
-    ball = BALLS[p](1.0) if p in BALLS else LpBall(1.0, p)
+    ball = BALLS[p](1.0) if p in ORDERS else LpBall(1.0, p)
     expected = float(closed_forms.dual_norm(weight, p))
     assert float(linear.dual_norm(ball, jnp.asarray(weight))) == pytest.approx(expected, rel=1e-14)
     assert float(linear.dual_norm(LpBall(1.0, p), jnp.asarray(weight))) == pytest.approx(
@@ -129,7 +122,7 @@ vectors = st.lists(finite, min_size=3, max_size=3).map(np.array)
 def test_risks_grow_with_the_radius(law, mean, weight, bias, radius, more):
     mixture = MIXTURES[law](np.stack([-mean, mean]), [1.0, 1.7])
     rule = LinearClassifier(weight, bias)
-    for ball in BALLS.values():
+    for ball in (BALLS[p] for p in ORDERS):
         small = linear.class_risks(mixture, rule, ball(radius))
         large = linear.class_risks(mixture, rule, ball(radius + more))
         assert all(float(b) >= float(a) for a, b in zip(small, large, strict=True))
@@ -182,7 +175,7 @@ def test_limits_in_the_radius(law):
     for far in linear.class_risks(mixture, rule, L2Ball(1e12)):
         assert float(far) == pytest.approx(1, abs=1e-15)
     natural = linear.class_risks(mixture, rule)
-    none = linear.class_risks(mixture, rule, L1Ball(0.0))
+    none = linear.class_risks(mixture, rule, BALLS[1](0.0))
     assert tuple(map(float, natural)) == tuple(map(float, none))
 
 
