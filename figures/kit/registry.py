@@ -26,10 +26,16 @@ _REGISTRY: dict[str, Picture] = {}
 
 
 def picture(name: str, claims: tuple[str, ...], caption: str) -> Callable[[Draw], Draw]:
-    """Returns a decorator that registers a drawing function as the figure `name`."""
+    """Returns a decorator that registers a drawing function as the figure `name`.
+
+    Args:
+        name: of the figure and its files.
+        claims: whose datasets it draws.
+        caption: a paragraph; how it is broken into lines does not matter.
+    """
 
     def add(draw: Draw) -> Draw:
-        _REGISTRY[name] = Picture(name, claims, caption, draw)
+        _REGISTRY[name] = Picture(name, claims, " ".join(caption.split()), draw)
         return draw
 
     return add

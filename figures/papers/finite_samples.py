@@ -27,10 +27,12 @@ TITLES = {
 @picture(
     "finite-samples",
     COUNTED + FITTED,
-    "Upper bounds (triangles) and what was simulated. Top: a bound on each class risk from the "
-    "errors of one sample of n points; each pair is a sample. Bottom: the risk of rules fitted to "
-    "a training sample, with a bound that holds with probability 99 % (left) or 90 %. All fall to "
-    "the risk that they bound.",
+    """
+    Upper bounds (triangles) and what was simulated. Top: a bound on each class risk from the
+    errors of one sample of n points; each pair is a sample. Bottom: the risk of rules fitted to
+    a training sample, with a bound that holds with probability 99 % (left) or 90 %. All fall to
+    the risk that they bound.
+    """,
 )
 def finite_samples(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns bounds and simulated risks against the sample size, a panel for each claim."""

@@ -29,10 +29,12 @@ HATCHES = ("", "//", "..")
 @picture(
     "hu2023-decomposition",
     (GAUSSIAN, HEAVY),
-    "Natural accuracy disparity of the robust-optimal rule, taken apart: the standard rule's, plus "
-    "what the robust direction adds with its own best natural intercept (inherent effect), plus "
-    "what the robust intercept adds (effect of the imbalance ratio). Bars that go down are drawn "
-    "from the top of those before. Points: the simulated disparity of the robust rule.",
+    """
+    Natural accuracy disparity of the robust-optimal rule, taken apart: the standard rule's,
+    plus what the robust direction adds with its own best natural intercept (inherent effect),
+    plus what the robust intercept adds (effect of the imbalance ratio). Bars that go down are
+    drawn from the top of those before. Points: the simulated disparity of the robust rule.
+    """,
 )
 def parts(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns stacked parts of the disparity, a panel for each law."""

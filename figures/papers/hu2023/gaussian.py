@@ -23,9 +23,11 @@ COMPARED = tuple(
 @picture(
     "hu2023-robust-risk",
     RISKS,
-    "Class-wise robust risk of one linear rule against the perturbation radius: three noise laws, "
-    "three threat models. The positive class has 1.5 times the scale of the negative one. The "
-    "strip under each panel is simulation minus closed form.",
+    """
+    Class-wise robust risk of one linear rule against the perturbation radius: three noise laws,
+    three threat models. The positive class has 1.5 times the scale of the negative one. The
+    strip under each panel is simulation minus closed form.
+    """,
 )
 def robust_risk(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns class-wise robust risk against radius, a row for each norm, a column for each law."""
@@ -52,11 +54,13 @@ def robust_risk(datasets: Mapping[str, xr.Dataset]) -> Figure:
 @picture(
     "hu2023-imbalance",
     COMPARED,
-    "What robust training does to natural risk when classes are imbalanced (Gaussian, isotropic). "
-    "Top: the accuracy disparity of the robust-optimal rule never falls below the standard rule's "
-    "(dotted). Bottom: natural risk of each class; the minority's rises above the standard rule's "
-    "(dotted), while the majority's falls below it (hollow: there the sentence 'every class pays' "
-    "is false).",
+    """
+    What robust training does to natural risk when classes are imbalanced (Gaussian, isotropic).
+    Top: the accuracy disparity of the robust-optimal rule never falls below the standard rule's
+    (dotted). Bottom: natural risk of each class; the minority's rises above the standard rule's
+    (dotted), while the majority's falls below it (hollow: there the sentence 'every class pays'
+    is false).
+    """,
 )
 def imbalance(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns disparity and class-wise natural risk of robust rules against the imbalance ratio."""

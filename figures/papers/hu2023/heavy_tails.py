@@ -30,9 +30,11 @@ CONSTANT = "stable-constant-rule-linf"
 @picture(
     "hu2023-laws",
     (GAUSSIAN, HEAVY),
-    "Natural risk of each class (top) and accuracy disparity (bottom) of the rule trained for an "
-    "l_inf radius, against the imbalance ratio, under three noise laws. Under heavy tails the rule "
-    "becomes constant at a finite ratio and the disparity jumps to one.",
+    """
+    Natural risk of each class (top) and accuracy disparity (bottom) of the rule trained for an
+    l_inf radius, against the imbalance ratio, under three noise laws. Under heavy tails the
+    rule becomes constant at a finite ratio and the disparity jumps to one.
+    """,
 )
 def laws(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns class risks and disparity against the imbalance ratio, two columns for each law."""
@@ -78,9 +80,11 @@ def _disparity(axes: Axes, dataset: xr.Dataset, fixed: Mapping[str, float]) -> N
 @picture(
     "hu2023-disparity-radius",
     (FALLING,),
-    "Natural accuracy disparity of the robust-optimal rule against its radius under heavy tails. "
-    "It falls below the standard rule's (dotted; hollow points: there the sentence carried over "
-    "from Gaussian classes is false) and jumps to one where the constant rule takes over.",
+    """
+    Natural accuracy disparity of the robust-optimal rule against its radius under heavy tails.
+    It falls below the standard rule's (dotted; hollow points: there the sentence carried over
+    from Gaussian classes is false) and jumps to one where the constant rule takes over.
+    """,
 )
 def disparity_against_radius(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns disparity against radius, a column for each law and imbalance ratio.
@@ -112,11 +116,13 @@ MARGINS = (0.5, 8.0)
 @picture(
     "hu2023-escape",
     (CONSTANT,),
-    "Left: the optimal intercept over the margin against the imbalance ratio; under "
-    "heavy tails it ends at a finite ratio (cross), where the optimum escapes to the constant "
-    "rule. Right: the critical ratio against the stability index; above a curve the constant rule "
-    "is optimal. Points: the simulated problem, whose curve is the solid one, with three finite "
-    "intercepts each; hollow where one of them beat the constant rule.",
+    """
+    Left: the optimal intercept over the margin against the imbalance ratio; under heavy tails
+    it ends at a finite ratio (cross), where the optimum escapes to the constant rule. Right:
+    the critical ratio against the stability index; above a curve the constant rule is optimal.
+    Points: the simulated problem, whose curve is the solid one, with three finite intercepts
+    each; hollow where one of them beat the constant rule.
+    """,
 )
 def escape(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns the escape of the intercept and the phase diagram of ratio and stability index."""

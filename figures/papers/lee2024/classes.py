@@ -85,15 +85,16 @@ def class_variance(dataset: xr.Dataset) -> Estimates:
 @picture(
     "lee2024-targets",
     (REACH, DILUTE, AVERAGE, NEAREST),
-    "Who absorbs the errors, and what orders them. Left: how often an attack on the middle of "
-    "three classes on a line reaches the far one, never more often than "
-    "the near one (dotted). Middle: "
-    "the near class's share of what is reached stays above one half and falls with the radius: "
-    "attacks dilute the preference for the similar class, they do not make it. Right: robust error "
-    "of a class with a close twin minus that of a hub with three neighbours; the twin has the "
-    "larger average distance, which would put it below zero, and the nearer neighbour, which would "
-    "put it above: hollow points refute the average distance, and near closeness 1 both curves "
-    "fall below zero, where the nearest distance fails.",
+    """
+    Who absorbs the errors, and what orders them. Left: how often an attack on the middle of
+    three classes on a line reaches the far one, never more often than the near one (dotted).
+    Middle: the near class's share of what is reached stays above one half and falls with the
+    radius: attacks dilute the preference for the similar class, they do not make it. Right:
+    robust error of a class with a close twin minus that of a hub with three neighbours; the
+    twin has the larger average distance, which would put it below zero, and the nearer
+    neighbour, which would put it above: hollow points refute the average distance, and near
+    closeness 1 both curves fall below zero, where the nearest distance fails.
+    """,
 )
 def targets(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns reach and share against the radius, and the order of a twin and a hub."""
@@ -149,12 +150,14 @@ def _draw_order(axes: Axes, dataset: xr.Dataset) -> None:
 @picture(
     "lee2024-line",
     (ERRORS, GAP, NEIGHBOUR),
-    "Three classes on a line, the near neighbour 3 sds from the middle class and the far one 4. "
-    "Left: robust class errors. Middle: their gap and what it was at a radius smaller by 0.4 "
-    "(dotted); it grows until the middle class is always wrong (shaded, from (d₁ + d₂) / 4 on) and "
-    "then falls (hollow points: 'a larger radius is less fair' is false). Right: the variance of "
-    "the class errors first falls as the far class comes closer, though no class gains and the "
-    "gap stays.",
+    """
+    Three classes on a line, the near neighbour 3 sds from the middle class and the far one 4.
+    Left: robust class errors. Middle: their gap and what it was at a radius smaller by 0.4
+    (dotted); it grows until the middle class is always wrong (shaded, from (d₁ + d₂) / 4 on)
+    and then falls (hollow points: 'a larger radius is less fair' is false). Right: the variance
+    of the class errors first falls as the far class comes closer, though no class gains and the
+    gap stays.
+    """,
 )
 def line(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns class errors and their gap against the radius, and the variance by distance."""

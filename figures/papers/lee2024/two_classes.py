@@ -33,10 +33,12 @@ def _ratios(dataset: xr.Dataset) -> np.ndarray:
 @picture(
     "lee2024-disparity",
     (DISPARITY, FALLS),
-    "Robust fairness against class distance, the positive class K times as wide. Top: the "
-    "accuracy disparity never falls below what it would be 0.5 sds farther apart (line): it grows "
-    "as classes come closer. Bottom: 'distance lowers every class's error' (line: the errors at "
-    "distance zero) is false for the narrow class in the shaded region (hollow points).",
+    """
+    Robust fairness against class distance, the positive class K times as wide. Top: the
+    accuracy disparity never falls below what it would be 0.5 sds farther apart (line): it grows
+    as classes come closer. Bottom: 'distance lowers every class's error' (line: the errors at
+    distance zero) is false for the narrow class in the shaded region (hollow points).
+    """,
 )
 def disparity(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns disparity and class errors against distance, the region of failure shaded."""
@@ -59,8 +61,10 @@ def disparity(datasets: Mapping[str, xr.Dataset]) -> Figure:
 @picture(
     "lee2024-class-errors",
     (ERRORS, "narrow-class-error-peak"),
-    "Robust class errors of the optimal rule against class distance. The narrow class's error "
-    "rises with distance up to sqrt(2 log K), where it peaks at Phi(-sqrt(2 log K)) (dotted).",
+    """
+    Robust class errors of the optimal rule against class distance. The narrow class's error
+    rises with distance up to sqrt(2 log K), where it peaks at Phi(-sqrt(2 log K)) (dotted).
+    """,
 )
 def errors(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns class errors against distance, with the peak of the narrow class marked."""
@@ -79,9 +83,12 @@ def errors(datasets: Mapping[str, xr.Dataset]) -> Figure:
 @picture(
     "lee2024-weights",
     (ERRORS,),
-    "DAFA in the Gaussian model, K = 2.5. Left: robust class errors of equal weights, closed form "
-    "and simulation. Middle: DAFA's class weights from the warmed-up rule (logit 2 per sd). Right: "
-    "the disparity that training with them leaves: in the loss, in the radii (cost 0.5), in both.",
+    """
+    DAFA in the Gaussian model, K = 2.5. Left: robust class errors of equal weights, closed form
+    and simulation. Middle: DAFA's class weights from the warmed-up rule (logit 2 per sd).
+    Right: the disparity that training with them leaves: in the loss, in the radii (cost 0.5),
+    in both.
+    """,
 )
 def weights(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns class errors, DAFA weights, and the disparity after training, against distance."""

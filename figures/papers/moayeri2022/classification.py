@@ -29,8 +29,11 @@ HARM = tuple(f"robustness-costs-conflicting-group-{norm}" for norm in ("l2", "li
 @picture(
     "moayeri2022-groups",
     CONFLICTING + ALIGNED,
-    "A classifier trained with a spurious attribute (agreement 0.95), against the training radius: "
-    "natural risk where the attribute conflicts with the label (top), robust risk where it agrees.",
+    """
+    A classifier trained with a spurious attribute (agreement 0.95), against the training
+    radius: natural risk where the attribute conflicts with the label (top), robust risk where
+    it agrees.
+    """,
 )
 def groups(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns group risks against the training radius, a column for each norm."""
@@ -62,9 +65,11 @@ def groups(datasets: Mapping[str, xr.Dataset]) -> Figure:
 @picture(
     "moayeri2022-price",
     HARM,
-    "Natural risk of the group whose attribute conflicts with its label, against the training "
-    "radius, and the standard rule's (dotted). Training against ℓ₂ always raises it; against ℓ∞ "
-    "it lowers it (hollow) where the spurious template is dim or the radius large.",
+    """
+    Natural risk of the group whose attribute conflicts with its label, against the training
+    radius, and the standard rule's (dotted). Training against ℓ₂ always raises it; against ℓ∞
+    it lowers it (hollow) where the spurious template is dim or the radius large.
+    """,
 )
 def price(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns the conflicting group's risk, a row for each norm, a column for each amplitude."""
@@ -99,12 +104,14 @@ def angles_left(dataset: xr.Dataset) -> np.ndarray:
 @picture(
     "moayeri2022-angle",
     BEST,
-    "The best rule without intercept in the linear model of Waterbirds, as its angle from the core "
-    "template to the spurious one, against the training radius. Training against ℓ₁ and ℓ₂ turns "
-    "to the spurious template, against ℓ∞ away from it, whose pixels are the dimmer ones, and onto "
-    "the core once the radius is n r / sqrt(k_S) (dotted). Points: the angle of least simulated "
-    "risk on a grid; bars: from the last angle below to the first above that intervals show to be "
-    "worse than another.",
+    """
+    The best rule without intercept in the linear model of Waterbirds, as its angle from the
+    core template to the spurious one, against the training radius. Training against ℓ₁ and ℓ₂
+    turns to the spurious template, against ℓ∞ away from it, whose pixels are the dimmer ones,
+    and onto the core once the radius is n r / sqrt(k_S) (dotted). Points: the angle of least
+    simulated risk on a grid; bars: from the last angle below to the first above that intervals
+    show to be worse than another.
+    """,
 )
 def angle(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns the optimal angle against the radius and what simulation leaves of it."""

@@ -49,10 +49,12 @@ def _weights(name: str, **points: np.ndarray) -> np.ndarray:
 @picture(
     "moayeri2022-squared-risk",
     FIXED + OPTIMAL,
-    "Top: standard and adversarial squared risk of one linear rule on eight correlated features, "
-    "against the radius; the strips are simulation minus closed form. Bottom: adversarial risk of "
-    "weights a step away from the trained ones, up or down in either feature; none falls below the "
-    "least risk (dotted).",
+    """
+    Top: standard and adversarial squared risk of one linear rule on eight correlated features,
+    against the radius; the strips are simulation minus closed form. Bottom: adversarial risk of
+    weights a step away from the trained ones, up or down in either feature; none falls below
+    the least risk (dotted).
+    """,
 )
 def squared_risk(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns risk against radius for three norms, and risk around the optimum for two."""
@@ -103,11 +105,13 @@ def _steps(axes: Axes, part: xr.Dataset, radius: float) -> None:
 @picture(
     "moayeri2022-weights",
     COSTS,
-    "Training on one core and one spurious feature (correlation 0.75, twice the scale). Top: "
-    "optimal weights against the radius, with noise 0.5 in y and (thin) without; without noise "
-    "nothing changes up to ε₁, with noise nothing is used from ε₀ on. Bottom: what the spurious "
-    "weight costs in squared risk (noise 0.5) when the correlation changes its sign, and when "
-    "noise of variance 4 is put on the spurious feature.",
+    """
+    Training on one core and one spurious feature (correlation 0.75, twice the scale). Top:
+    optimal weights against the radius, with noise 0.5 in y and (thin) without; without noise
+    nothing changes up to ε₁, with noise nothing is used from ε₀ on. Bottom: what the spurious
+    weight costs in squared risk (noise 0.5) when the correlation changes its sign, and when
+    noise of variance 4 is put on the spurious feature.
+    """,
 )
 def weights(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns weights with their thresholds, and what shifts cost, a column for each norm."""
@@ -146,11 +150,13 @@ def _thresholds(norm: str) -> tuple[float, float]:
 @picture(
     "moayeri2022-tradeoff",
     TRAINED + PRICE + (KEPT,),
-    "Top: adversarial risk on the training law against standard risk after the correlation b has "
-    "become −b, along the training radius from 0 (lower left): the same curve where the spurious "
-    "feature is not used. Bottom: risk after the flip minus twice the standard risk, at least "
-    "minus the noise variance where the flip doubles the price of training (hollow: it does not); "
-    "right: risk with minus without the spurious feature while the correlation is preserved.",
+    """
+    Top: adversarial risk on the training law against standard risk after the correlation b has
+    become −b, along the training radius from 0 (lower left): the same curve where the spurious
+    feature is not used. Bottom: risk after the flip minus twice the standard risk, at least
+    minus the noise variance where the flip doubles the price of training (hollow: it does not);
+    right: risk with minus without the spurious feature while the correlation is preserved.
+    """,
 )
 def tradeoff(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns adversarial against shifted risk for three norms, and three signed differences."""
@@ -186,13 +192,14 @@ def _along(axes: Axes, part: xr.Dataset, look: Series, ratio: float) -> None:
 @picture(
     "moayeri2022-reliance",
     (ONE, FOUR, *GROWS, COSTS[-1]),
-    "Where training relies on the spurious feature (grey: its share of the weights; white: none, "
-    "or no feature is used). From the left: ℓ∞ with one core feature, only above "
-    "|corr| sd_S = sd_C (dashed); ℓ∞ with four, each correlated 0.45 with it: also where its scale "
-    "is smaller; ℓ₁ and ℓ₂ against the noise in y: with little of it, reliance starts late and "
-    "falls short of growth in proportion to the radius (hatched). Points: simulated problems, "
-    "triangles where noise on the spurious feature is seen to cost something, hollow where the "
-    "sentence fails.",
+    """
+    Where training relies on the spurious feature (grey: its share of the weights; white: none,
+    or no feature is used). From the left: ℓ∞ with one core feature, only above |corr| sd_S =
+    sd_C (dashed); ℓ∞ with four, each correlated 0.45 with it: also where its scale is smaller;
+    ℓ₁ and ℓ₂ against the noise in y: with little of it, reliance starts late and falls short of
+    growth in proportion to the radius (hatched). Points: simulated problems, triangles where
+    noise on the spurious feature is seen to cost something, hollow where the sentence fails.
+    """,
 )
 def reliance(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns four phase diagrams of the share of the spurious weight."""

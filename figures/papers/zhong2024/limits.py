@@ -38,11 +38,13 @@ NODES = 161
 @picture(
     "zhong2024-failure",
     FAILURES,
-    "Where mixing widens the disparity. Top: disparity with mixing leaves the band of its size "
-    "without. Bottom: where it does at λ = 1/2 (grey; hatched: a constant rule is optimal), and "
-    "the simulated problems of that coefficient, hollow where the sentence fails. Left: the class "
-    "of smaller scale is rare, natural risk. Middle: tested with a stronger attack than trained "
-    "for. Right: on the mixed data themselves, past the margin (dotted line).",
+    """
+    Where mixing widens the disparity. Top: disparity with mixing leaves the band of its size
+    without. Bottom: where it does at λ = 1/2 (grey; hatched: a constant rule is optimal), and
+    the simulated problems of that coefficient, hollow where the sentence fails. Left: the class
+    of smaller scale is rare, natural risk. Middle: tested with a stronger attack than trained
+    for. Right: on the mixed data themselves, past the margin (dotted line).
+    """,
 )
 def failure(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns three ways in which the sentence fails, and the phase diagram of each."""
@@ -177,9 +179,11 @@ def _mixed(axes: Axes) -> None:
 @picture(
     "zhong2024-heavy-tails",
     HEAVY,
-    "Mixing under heavy tails. Left three: robust disparity against the coefficient; for α < 1 "
-    "mixing widens it, for Cauchy noise it does nothing. Right: at α = 1.9 and halves it shrinks "
-    "the disparity of classes that overlap, and widens that of classes further apart.",
+    """
+    Mixing under heavy tails. Left three: robust disparity against the coefficient; for α < 1
+    mixing widens it, for Cauchy noise it does nothing. Right: at α = 1.9 and halves it shrinks
+    the disparity of classes that overlap, and widens that of classes further apart.
+    """,
 )
 def heavy_tails(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns disparity against the coefficient for three indices, and against the margin."""

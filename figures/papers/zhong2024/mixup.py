@@ -81,11 +81,13 @@ def draw_size(
 @picture(
     "zhong2024-mixed-law",
     LAWS,
-    "Robust class risks, on mixed data, of a rule that does not change: what mixing does to the "
-    "noise. From the left: Gaussian pairs with a fixed coefficient (none at 1) and with one of the "
-    "law Beta(a, a); stable pairs, where mixing adds noise at α = 0.7, does nothing for Cauchy's "
-    "law and takes noise away at α = 1.5. Points: pairs drawn and mixed. The strips are simulation "
-    "minus closed form.",
+    """
+    Robust class risks, on mixed data, of a rule that does not change: what mixing does to the
+    noise. From the left: Gaussian pairs with a fixed coefficient (none at 1) and with one of
+    the law Beta(a, a); stable pairs, where mixing adds noise at α = 0.7, does nothing for
+    Cauchy's law and takes noise away at α = 1.5. Points: pairs drawn and mixed. The strips are
+    simulation minus closed form.
+    """,
 )
 def mixed_law(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns class risks on mixed data, a column for each law, residuals below."""
@@ -114,10 +116,12 @@ def mixed_law(datasets: Mapping[str, xr.Dataset]) -> Figure:
 @picture(
     "zhong2024-class-risks",
     TRAINED,
-    "Natural and robust risk of each class, on the original law, of the rule that is optimal on "
-    "mixed data: against the coefficient (top; 1 is no mixing) and against the radius it is "
-    "trained for (bottom). The positive class has twice the scale of the negative one. Mixing "
-    "takes risk from the class that has more of it and gives it to the other.",
+    """
+    Natural and robust risk of each class, on the original law, of the rule that is optimal on
+    mixed data: against the coefficient (top; 1 is no mixing) and against the radius it is
+    trained for (bottom). The positive class has twice the scale of the negative one. Mixing
+    takes risk from the class that has more of it and gives it to the other.
+    """,
 )
 def class_risks(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns class risks against the coefficient and against the radius."""
@@ -145,10 +149,12 @@ def class_risks(datasets: Mapping[str, xr.Dataset]) -> Figure:
 @picture(
     "zhong2024-disparity",
     SHRINKS,
-    "Accuracy disparity, risk of the class of larger scale minus risk of the other, of robust "
-    "rules trained on mixed data, on the original law. It stays inside the band: its size without "
-    "mixing. Columns: imbalance ratios; at 1/2 log(R s_+ / s_-) "
-    "is zero and mixing changes nothing.",
+    """
+    Accuracy disparity, risk of the class of larger scale minus risk of the other, of robust
+    rules trained on mixed data, on the original law. It stays inside the band: its size without
+    mixing. Columns: imbalance ratios; at 1/2 log(R s_+ / s_-) is zero and mixing changes
+    nothing.
+    """,
 )
 def disparity(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns natural and robust disparity against the coefficient."""
@@ -168,9 +174,11 @@ def disparity(datasets: Mapping[str, xr.Dataset]) -> Figure:
 @picture(
     "zhong2024-price",
     PRICE,
-    "What mixing costs. Left: robust risk of the class of larger scale falls. Middle: overall "
-    "robust risk on the original law rises. Right: on the mixed data the rule is optimal; no other "
-    "intercept has a smaller risk.",
+    """
+    What mixing costs. Left: robust risk of the class of larger scale falls. Middle: overall
+    robust risk on the original law rises. Right: on the mixed data the rule is optimal; no
+    other intercept has a smaller risk.
+    """,
 )
 def price(datasets: Mapping[str, xr.Dataset]) -> Figure:
     """Returns the worst class's risk, the overall risk, and the risk around the intercept."""
