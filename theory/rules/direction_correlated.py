@@ -97,12 +97,12 @@ def _against_l2(delta: Array, radius: Array, covariance: Array) -> tuple[Array, 
     # Constants bracket c and scale the equation; derivatives come from the root alone.
     values, axes = dense.eigh(lax.stop_gradient(covariance))
     largest = values[-1]
-    parts = axes.T @ lax.stop_gradient(delta)
-    share = lax.stop_gradient(radius) / power_norm(parts, 2.0)
+    components = axes.T @ lax.stop_gradient(delta)
+    share = lax.stop_gradient(radius) / power_norm(components, 2.0)
     # Inside, c ||Delta|| <= c ||w|| = radius as no eigenvalue exceeds 1. Beyond, c is at least the
     # share, and at most radius over the part of Delta along the longest axis. Slack for rounding.
     slack = 1 + 16 * jnp.finfo(delta.dtype).eps
-    along = jnp.maximum(jnp.abs(parts[-1]), 1e-9 * power_norm(parts, 2.0))
+    along = jnp.maximum(jnp.abs(components[-1]), 1e-9 * power_norm(components, 2.0))
     low = jnp.where(share > 1, share / slack, 0)
     high = jnp.where(share > 1, slack * lax.stop_gradient(radius) / along, slack * share)
 

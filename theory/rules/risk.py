@@ -129,12 +129,7 @@ def _(mixture: StableMixture, weight: jax.Array) -> jax.Array:
 def log_projection_cdf(mixture: Law, margin: jax.Array) -> jax.Array:
     """Returns the logarithm of `projection_cdf`, (...), finite where that underflows.
 
-    Args:
-        mixture: the law whose noise is projected.
-        margin: any real numbers, (...).
-
-    Raises:
-        InvalidInput: for another type of mixture.
+    Arguments and errors are those of `projection_cdf`.
     """
     raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
 

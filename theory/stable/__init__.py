@@ -229,10 +229,10 @@ def isf(p: ArrayLike, alpha: ArrayLike) -> Array:
     References:
         new: Newton's method on the log-odds of the tail.
 
-    Example: the upper quartile of the Cauchy law is 1.
+    Example: the inverse of `sf`, far out too.
 
-        >>> print(f"{isf(0.25, 1.0):.4f}")
-        1.0000
+        >>> print(f"{sf(isf(1e-20, 1.5), 1.5):.6g}")
+        1e-20
     """
     return _evaluate(_isf, p, alpha)
 

@@ -99,8 +99,8 @@ def coordinate(alpha: Array) -> Coordinate:
     inside = index[None] == jnp.arange(len(PANEL_CENTRES), dtype=jnp.int32).reshape(column)
     centres, scales = (np.asarray(c, dtype).reshape(column) for c in (PANEL_CENTRES, PANEL_SCALES))
     centre, scale = (jnp.sum(jnp.where(inside, c, 0), axis=0) for c in (centres, scales))
-    parts = split_quotient(alpha, centre, scale, SHORT_BITS[dtype])
-    return Coordinate(inside.astype(dtype), *parts)
+    short_and_rest = split_quotient(alpha, centre, scale, SHORT_BITS[dtype])
+    return Coordinate(inside.astype(dtype), *short_and_rest)
 
 
 def split_quotient(alpha: Array, centre: Array, scale: Array, bits: int) -> tuple[Array, Array]:

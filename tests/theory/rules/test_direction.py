@@ -37,10 +37,10 @@ def test_the_gap_of_a_convex_program_is_rounding(d, p):
     mixture = GaussianMixture(
         np.stack([-delta, delta], 1), np.ones((count, 2)), [0.5] * count, matrices
     )
-    found = optimal_direction(mixture, LpBall(radius, p))
-    assert float(jnp.max(found.gap / (found.margin + 1))) < 1e-12
+    solution = optimal_direction(mixture, LpBall(radius, p))
+    assert float(jnp.max(solution.gap / (solution.margin + 1))) < 1e-12
     exact = p == 2
-    assert set(np.asarray(found.flag)) == {int(Quality.EXACT if exact else Quality.CERTIFIED)}
+    assert set(np.asarray(solution.flag)) == {int(Quality.EXACT if exact else Quality.CERTIFIED)}
 
 
 @pytest.mark.parametrize("p", ORDERS)
@@ -50,11 +50,11 @@ def test_the_gap_of_independent_noise_is_rounding(alpha, p):
     delta = rng.normal(size=(100, 20))
     radius = rng.uniform(0, 1, 100) * np.linalg.norm(delta, p, axis=-1)
     means, ones = np.stack([-delta, delta], 1), np.ones((100, 2))
-    found = optimal_direction(
+    solution = optimal_direction(
         StableMixture(means, ones, [0.5] * 100, [alpha] * 100), LpBall(radius, p)
     )
-    assert float(jnp.max(found.gap / (found.margin + 1))) < 1e-12
-    assert bool(jnp.all(found.flag == int(Quality.EXACT)))
+    assert float(jnp.max(solution.gap / (solution.margin + 1))) < 1e-12
+    assert bool(jnp.all(solution.flag == int(Quality.EXACT)))
 
 
 def test_the_gap_sees_a_wrong_direction():
@@ -73,11 +73,11 @@ def test_the_gap_sees_a_wrong_direction():
 
 
 def test_the_stable_weight_is_a_power_of_the_thresholded_gap():
-    found = optimal_direction(_stable([2.0, -1.0, 0.25], 1.5), LinfBall(0.5))
-    np.testing.assert_allclose(_unit(found.weight), [1, -(0.5**2) / 1.5**2, 0], rtol=1e-14)
+    solution = optimal_direction(_stable([2.0, -1.0, 0.25], 1.5), LinfBall(0.5))
+    np.testing.assert_allclose(_unit(solution.weight), [1, -(0.5**2) / 1.5**2, 0], rtol=1e-14)
     # l_1 caps them: theta solves sum (a - theta)_+ = 1, theta = 1.
-    found = optimal_direction(_stable([2.0, -1.0, 0.25], 1.5), L1Ball(1.0))
-    np.testing.assert_allclose(_unit(found.weight), [1, -1, 0.25**2], rtol=1e-14)
+    solution = optimal_direction(_stable([2.0, -1.0, 0.25], 1.5), L1Ball(1.0))
+    np.testing.assert_allclose(_unit(solution.weight), [1, -1, 0.25**2], rtol=1e-14)
 
 
 def test_cauchy_l2_stays_on_one_coordinate_up_to_the_gap_and_then_spreads():
@@ -101,8 +101,8 @@ def test_cauchy_ties_share_the_weight_and_smaller_indices_do_not(threat):
     single = optimal_direction(_stable([1.0, -1.0, 0.5], 0.8), threat)
     np.testing.assert_allclose(_unit(single.weight), [1, 0, 0], atol=1e-12)
     radius = 0.0 if threat is None else float(threat.radius)
-    for found in (tied, single):
-        assert float(found.margin) == pytest.approx(1 - radius, rel=1e-12)
+    for solution in (tied, single):
+        assert float(solution.margin) == pytest.approx(1 - radius, rel=1e-12)
 
 
 @pytest.mark.parametrize("p", ORDERS)
@@ -143,9 +143,9 @@ def test_beyond_the_margin_no_random_direction_is_less_bad():
         assert np.max(score / length) <= best + 1e-12
         for alpha in (0.6, 1.0, 1.5):
             length = np.sum(np.abs(weights) ** alpha, -1) ** (1 / alpha)
-            found = optimal_direction(_stable(delta, alpha), LpBall(radius, p))
-            assert np.max(score / length) <= float(found.margin) + 1e-12
-            assert float(found.margin) < 0
+            solution = optimal_direction(_stable(delta, alpha), LpBall(radius, p))
+            assert np.max(score / length) <= float(solution.margin) + 1e-12
+            assert float(solution.margin) < 0
 
 
 @pytest.mark.parametrize("p", ORDERS)
@@ -160,8 +160,8 @@ def test_derivatives_of_weight_and_margin_are_those_of_differences(kind, p):
             mixture = StableMixture(means, ones, 0.5, alpha)
         else:
             mixture = GaussianMixture(means, ones, 0.5, matrix)
-        found = optimal_direction(mixture, LpBall(radius, p))
-        return jnp.append(found.weight / jnp.linalg.norm(found.weight), found.margin)
+        solution = optimal_direction(mixture, LpBall(radius, p))
+        return jnp.append(solution.weight / jnp.linalg.norm(solution.weight), solution.margin)
 
     arguments = (delta, jnp.asarray(0.2), jnp.asarray(1.4), matrix)
     steps = (
@@ -195,8 +195,8 @@ def test_the_margin_falls_with_the_radius_at_the_rate_of_the_dual_norm():
     def margin(radius):
         return optimal_direction(mixture, L2Ball(radius)).margin
 
-    found = optimal_direction(mixture, L2Ball(0.5))
-    size = np.abs(np.asarray(found.weight))
+    solution = optimal_direction(mixture, L2Ball(0.5))
+    size = np.abs(np.asarray(solution.weight))
     rate = np.linalg.norm(size) / np.sum(size**1.4) ** (1 / 1.4)
     assert float(jax.grad(margin)(0.5)) == pytest.approx(-rate, rel=1e-12)
 
@@ -239,7 +239,7 @@ def test_fields_broadcast_over_leading_axes():
 
 @pytest.mark.parametrize("p", ORDERS)
 def test_no_gap_between_the_means_is_degenerate(p):
-    found = optimal_direction(_stable([0.0, 0.0, 0.0], 1.5), LpBall(0.1, p))
-    assert int(found.flag) == Quality.DEGENERATE
-    assert np.isnan(float(found.margin))
-    assert np.all(np.isnan(found.weight))
+    solution = optimal_direction(_stable([0.0, 0.0, 0.0], 1.5), LpBall(0.1, p))
+    assert int(solution.flag) == Quality.DEGENERATE
+    assert np.isnan(float(solution.margin))
+    assert np.all(np.isnan(solution.weight))

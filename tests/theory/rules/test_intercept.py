@@ -86,6 +86,7 @@ def _attained(found, margin, scales, ratio, survival):
     return np.where(found.trivial, constant, at_beta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_no_intercept_on_a_global_grid_beats_the_optimal_one(alpha, equal):
@@ -105,6 +106,7 @@ def test_no_intercept_on_a_global_grid_beats_the_optimal_one(alpha, equal):
 SIZES = [(1.0, 1.0), (1.0, 1.7), (2.0, 0.6)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scales", SIZES)
 @pytest.mark.parametrize("margin", [-0.7, 0.0, 0.3, 2.5])
 def test_index_two_is_the_gaussian_of_variance_two(margin, scales):
@@ -169,6 +171,7 @@ def test_a_finite_minimum_is_reported_up_to_the_largest_density_ratio(alpha):
     assert not bool(above.local.any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [None, 0.5, 1.0, 1.5, 1.95, 2.0])
 def test_the_critical_ratios_are_the_extrema_of_a_grid_and_decide_triviality(alpha):
     margin, scales, _ = _problems(11, 40, False)
@@ -204,6 +207,7 @@ def _forward_and_reverse(arguments, directions):
     return forward, jax.linear_transpose(push, *arguments)(jnp.ones_like(forward))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [None, 0.7, 1.0, 1.6, 2.0])
 def test_derivatives_are_those_of_differences(alpha):
     arguments = [jnp.asarray(1.3), jnp.asarray([1.0, 1.4]), jnp.asarray(1.8)]
@@ -224,6 +228,7 @@ def test_derivatives_are_those_of_differences(alpha):
     assert float(reverse) == pytest.approx(float(forward), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_derivatives_of_trivial_shifts_and_their_risks_are_finite():
     def risk(margin, ratio):
         found = intercept.optimal_shift(margin, jnp.ones(2), ratio, 1.5)
@@ -235,6 +240,7 @@ def test_derivatives_of_trivial_shifts_and_their_risks_are_finite():
     assert bool(jnp.all(jnp.isfinite(jnp.stack(gradients))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.6, 1.0, 1.5, 1.9, 2.0])
 def test_float32_agrees_with_float64_to_its_own_accuracy(alpha):
     margin, scales, ratio = _problems(5, 100, False)
@@ -248,6 +254,7 @@ def test_float32_agrees_with_float64_to_its_own_accuracy(alpha):
     assert np.max(ours - best) < 1e-6
 
 
+@pytest.mark.slow
 def test_the_scan_is_shared_over_ratios_and_agrees_with_one_at_a_time():
     margin, ratio = jnp.linspace(0.2, 4, 5), jnp.geomspace(0.1, 30, 9)
     scales = jnp.asarray([1.0, 1.3])

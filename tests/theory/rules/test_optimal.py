@@ -39,7 +39,7 @@ def _risk(parameters, means, scales, prior, radius, p):
 
 def _least(means, scales, prior, radius, p, rng):
     """The least risk found by many local searches, and that of the constant rules."""
-    found = [prior, 1 - prior]
+    minima = [prior, 1 - prior]
     for _ in range(12):
         start = rng.normal(size=means.shape[1] + 1)
         result = optimize.minimize(
@@ -49,8 +49,8 @@ def _least(means, scales, prior, radius, p, rng):
             method="Nelder-Mead",
             options={"xatol": 1e-10, "fatol": 1e-15, "maxiter": 4000, "maxfev": 4000},
         )
-        found.append(result.fun)
-    return min(found)
+        minima.append(result.fun)
+    return min(minima)
 
 
 @pytest.mark.parametrize("p", [2, np.inf])
@@ -217,7 +217,7 @@ def test_radii_of_the_two_classes_may_differ(kind):
     rule = optimal.class_budget_classifier(mixture, LinfBall(radii[0]), LinfBall(radii[1]))
     mine = float(risk(*rule))
     value = jax.jit(lambda x: risk(jnp.stack([jnp.cos(x[0]), jnp.sin(x[0])]), x[1]))
-    found = [
+    minima = [
         optimize.minimize(
             lambda x: float(value(x)),
             start,
@@ -226,8 +226,8 @@ def test_radii_of_the_two_classes_may_differ(kind):
         ).fun
         for start in ([0.0, 0.0], [-0.3, 1.0], [-1.0, -1.0], [2.0, 0.0])
     ]
-    assert mine <= min(found) + 1e-15
-    assert min(found) - mine <= 1e-12
+    assert mine <= min(minima) + 1e-15
+    assert min(minima) - mine <= 1e-12
 
 
 @pytest.mark.parametrize(("p", "prior"), [(2, 0.5), (np.inf, 0.15), (1, 0.05), (2, 0.05)])
@@ -251,12 +251,12 @@ def test_classes_with_covariances_of_their_own(p, prior):
         )
 
     options = {"xatol": 1e-11, "fatol": 1e-16, "maxiter": 9000, "maxfev": 9000}
-    found = [
+    minima = [
         optimize.minimize(risk, rng.normal(size=4), method="Nelder-Mead", options=options).fun
         for _ in range(8)
     ]
-    assert mine <= min(*found, prior, 1 - prior) + 1e-15
-    assert min(*found, prior, 1 - prior) - mine <= 1e-12
+    assert mine <= min(*minima, prior, 1 - prior) + 1e-15
+    assert min(*minima, prior, 1 - prior) - mine <= 1e-12
 
 
 def test_a_rule_for_two_covariances_is_found_to_rounding_and_not_to_half_of_the_digits():
@@ -288,10 +288,10 @@ def test_the_logistic_optimum_is_where_a_search_of_the_loss_ends(scales, threat)
         return (1 - prior) * parts[0] + prior * parts[1]
 
     options = {"xatol": 1e-9, "fatol": 1e-15, "maxiter": 4000, "maxfev": 4000}
-    found = optimize.minimize(loss, [1.0, 1.0, 0.0], method="Nelder-Mead", options=options)
+    searched = optimize.minimize(loss, [1.0, 1.0, 0.0], method="Nelder-Mead", options=options)
     mine = loss(np.append(rule.weight, rule.bias))
-    assert mine <= found.fun + 1e-14
-    assert found.fun - mine <= 1e-10
+    assert mine <= searched.fun + 1e-14
+    assert searched.fun - mine <= 1e-10
 
 
 def test_trained_on_the_logistic_loss_equal_scales_lose_nothing_and_unequal_ones_do():
