@@ -57,6 +57,10 @@ SOURCE = Source(KEY, "T1")
 def norm(points: jax.Array, power: float) -> jax.Array:
     """Returns the norms (n,) of points (n, d).
 
+    Args:
+        points: one a row.
+        power: at least 1.
+
     Raises:
         ValueError: for a power below 1.
 
@@ -97,6 +101,11 @@ def _private(points: jax.Array):
 BROKEN = {
     "norm: takes or returns jax.Array and states no shape": (" (n,) of points (n, d)", ""),
     "norm: raises and does not say so": ("Raises:\n        ValueError:", "Note:\n       "),
+    "norm: documents exponent, which is no argument": ("        power: at", "        exponent: at"),
+    "Rule: documents weights, which is no argument": (
+        "        weight: (d,).",
+        "        weights: (d,).",
+    ),
     "norm: reference hoeffding1964 is no entry of references.bib": (
         "hoeffding1963, theorem",
         "hoeffding1964, theorem",

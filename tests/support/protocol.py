@@ -69,7 +69,7 @@ def public_definitions(tree: ast.Module) -> Iterator[tuple[str, Definition]]:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             declared = ast.literal_eval(node.value)
     for node in tree.body:
-        if not isinstance(node, Definition):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
             continue
         if node.name.startswith("_") if declared is None else node.name not in declared:
             continue
@@ -93,6 +93,9 @@ def _broken(node: Definition) -> Iterator[str]:
     )
     if raises and not re.search(r"\bRaises\b", text):
         yield "raises and does not say so"
+    for name in _documented(text):
+        if name not in _parameters(node):
+            yield f"documents {name}, which is no argument"
 
 
 def _annotations(node: Definition) -> list[str]:
@@ -106,6 +109,26 @@ def _annotations(node: Definition) -> list[str]:
         notes = [argument.annotation for argument in every if argument.annotation]
         notes += [node.returns] if node.returns else []
     return [ast.unparse(note) for note in notes]
+
+
+def _documented(text: str) -> list[str]:
+    """Returns the names that the section Args speaks of; a line may have several."""
+    section = re.search(r"(?m)^Args:\n((?:    .*\n?)*)", text)
+    entries = re.findall(r"(?m)^    (\w[\w, ]*):", section.group(1)) if section else []
+    return [name.strip() for entry in entries for name in entry.split(",")]
+
+
+def _parameters(node: Definition) -> set[str]:
+    """Returns the parameters of a function; of a class, its fields and what its methods take."""
+    names = {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}
+    if isinstance(node, ast.ClassDef):
+        names |= {
+            field.target.id
+            for field in node.body
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        }
+        names |= {member.name for member in node.body if isinstance(member, ast.FunctionDef)}
+    return names
 
 
 def _is_shaped(annotation: str) -> bool:
