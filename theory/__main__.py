@@ -130,19 +130,28 @@ def waterbirds(
     from theory.spurious.risk import SpuriousAttribute
     from theory.spurious.waterbirds import waterbirds_report
 
-    ball = {"l1": L1Ball, "l2": L2Ball, "linf": LinfBall}[norm]
+    balls: dict[str, Callable[[float], L1Ball | L2Ball | LinfBall]] = {
+        "l1": lambda radius: L1Ball(jnp.asarray(radius)),
+        "l2": lambda radius: L2Ball(jnp.asarray(radius)),
+        "linf": lambda radius: LinfBall(jnp.asarray(radius)),
+    }
     with jax.enable_x64(True):
         try:
             model = SpuriousAttribute(
-                core, spurious, noise, agreement, core_pixels, spurious_pixels
+                jnp.asarray(core),
+                jnp.asarray(spurious),
+                jnp.asarray(noise),
+                jnp.asarray(agreement),
+                core_pixels,
+                spurious_pixels,
             )
-            attack = ball(radius)
+            attack = balls[norm](radius)
         except InvalidInput as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         reports = [
             waterbirds_report(model, trained, attack, jnp.asarray(extra))
-            for trained in (ball(0.0), attack)
+            for trained in (balls[norm](0.0), attack)
         ]
         lines = _side_by_side(f"{norm} of radius {radius:g}", reports)
     print("\n".join(lines))

@@ -98,13 +98,14 @@ class Axis(NamedTuple):
     domain: Interval
 
     def grid(self, values: Any) -> np.ndarray:
-        """Returns `values` as this axis's grid: float64, rounded to 12 digits, in the given order.
+        """Returns `values` as this axis's grid: float64 (n,), rounded to 12 digits, in their order.
 
         The rounding makes a point the same point in every grid that holds it.
 
         Raises:
             InvalidInput: for no value, a value outside the domain, or a value given twice.
         """
+        # By decimal digits, so that 0.1 + 0.2 and 0.3 are one point, with one key and one count.
         grid = np.array([float(f"{value:.12g}") for value in values], float)
         outside = grid[~self.domain.contains(grid)]
         if outside.size:
@@ -148,8 +149,9 @@ class Failure(NamedTuple):
 
     Args:
         where: the region in words.
-        region: keyword parameters -> one boolean per component of the estimand. None: where the
-            closed form of what is simulated lies beyond the bound by more than rounding.
+        region: keyword parameters, () each -> a boolean, (), for each component of the estimand.
+            None: where the closed form of what is simulated lies beyond the bound by more than
+            rounding.
     """
 
     where: str
@@ -194,8 +196,9 @@ class Claim:
         statement: the sentence.
         source: paper and result.
         axes: the parameters, the first one drawn along the abscissa.
-        problem: keyword parameters -> what is simulated, a `Problem` or a `RegressionProblem`.
-        predict: keyword parameters -> the closed form of each component, in their order.
+        problem: keyword parameters, () each -> what is simulated: a `Problem`, `MulticlassProblem`,
+            `TargetedProblem` or `RegressionProblem`.
+        predict: keyword parameters, () each -> the closed form of each component, (), in order.
         relation: how the simulated quantity relates to the closed form.
         estimand: what the quantities are.
         assumptions: under what the sentence is made.

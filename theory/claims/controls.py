@@ -22,6 +22,9 @@ from theory.problem import GaussianMixture, L1Ball, LinfBall, MixedPairs, Mixtur
 from theory.regression.risk import squared_risk
 from theory.rules import risk as linear
 
+Distortion = Callable[[Problem], Problem]
+Evaluation = Callable[[Problem], tuple[jax.Array, ...]]
+
 
 class Control(NamedTuple):
     """A claim made wrong in one way."""
@@ -52,6 +55,7 @@ def _wrong_law(problem: Problem) -> Problem:
 
 
 def _scale_off(problem: Problem) -> Problem:
+    """Both class scales 1 % too large."""
     mixture: Any = problem.mixture
     return problem._replace(mixture=mixture._replace(scales=mixture.scales * 1.01))
 
@@ -61,18 +65,22 @@ def _same(problem: Problem) -> Problem:
 
 
 def _swapped(problem: Problem) -> tuple[jax.Array, ...]:
+    """The risk of each class under the name of the other."""
     negative, positive = linear.class_risks(*problem)
     return positive, negative
 
 
-PLANTS: tuple[tuple[str, Callable[[Problem], Problem], Callable[..., tuple]], ...] = (
+# Each an error that a careful author could make, as small as a self-test of seconds can still see.
+PLANTS: tuple[tuple[str, Distortion, Evaluation], ...] = (
     ("radius 5 % small", _radius_small, lambda problem: linear.class_risks(*problem)),
     ("wrong dual norm", _wrong_norm, lambda problem: linear.class_risks(*problem)),
     ("wrong law", _wrong_law, lambda problem: linear.class_risks(*problem)),
     ("scale 1 % off", _scale_off, lambda problem: linear.class_risks(*problem)),
     ("swapped classes", _same, _swapped),
 )
+# Where a norm other than the alpha-norm would be taken for the scale of a projection.
 STABLE = ("cauchy-robust-risk-linf", "holtsmark-robust-risk-l2")
+# Claims whose published form fails somewhere: without that region they must be contradicted.
 FAILING = (
     "robustness-costs-every-class-l2",
     "mixup-shrinks-disparity-rare-narrow-class",
@@ -85,9 +93,8 @@ FAILING = (
 EQUALITIES = ("gaussian-robust-risk-l2", "cauchy-robust-risk-linf", "holtsmark-robust-risk-l2")
 
 
-def _distorted(
-    claim: Claim, distort: Callable[[Problem], Problem], evaluate: Callable[..., tuple]
-) -> Claim:
+def _distorted(claim: Claim, distort: Distortion, evaluate: Evaluation) -> Claim:
+    """The claim with the closed form of another problem than the one that is simulated."""
     return dataclasses.replace(claim, predict=lambda **p: evaluate(distort(claim.problem(**p))))
 
 
@@ -110,6 +117,7 @@ def _mixed(claim: Claim, law: Callable[[MixedPairs], Mixture]) -> Claim:
 
 
 def _two_norm(pairs: MixedPairs) -> Mixture:
+    """The factor of Gaussian pairs where that of stable ones belongs."""
     weight = jnp.asarray(pairs.coefficient)
     factor = jnp.sqrt(weight**2 + (1 - weight) ** 2)
     return pairs.original._replace(scales=factor * pairs.original.scales)

@@ -34,6 +34,7 @@ __all__ = [
 
 # A function is compiled once, for blocks of this many points, whatever their number.
 BLOCK = 1024
+# By how much a closed form may lie beyond a bound and still be meant to be on it.
 ROUNDING = 1e-12
 
 # The values of each axis at n points, (n,).
@@ -60,7 +61,8 @@ def failing(claim: Claim, points: Points) -> np.ndarray:
         given: np.ndarray = _evaluate(claim, points).failing.astype(bool)
         return given
     beyond = simulated(claim, points) - closed_form(claim, points)
-    return (beyond if claim.relation == "<=" else -beyond) > ROUNDING
+    fails: np.ndarray = (beyond if claim.relation == "<=" else -beyond) > ROUNDING
+    return fails
 
 
 def simulated(claim: Claim, points: Points) -> np.ndarray:
@@ -79,7 +81,8 @@ def simulated(claim: Claim, points: Points) -> np.ndarray:
     at = problems(claim, points)
     with jax.enable_x64(True):
         risks = np.stack(row_by_row(closed_risks, at), axis=1)
-    return np.einsum("nkc,nc->nk", component_weights(at, claim.estimand), risks)
+    combined: np.ndarray = np.einsum("nkc,nc->nk", component_weights(at, claim.estimand), risks)
+    return combined
 
 
 def problems(claim: Claim, points: Points) -> Any:
@@ -109,6 +112,7 @@ def _evaluate(claim: Claim, points: Points) -> _Evaluated:
     # In float32 only if all are so given.
     dtype = np.result_type(*points.values(), np.float32)
     columns = {name: np.asarray(values, dtype) for name, values in points.items()}
+    # Theory, problems and region are asked for one by one: bytes can be keys of a cache.
     return _evaluate_cached(claim, dtype, tuple((n, v.tobytes()) for n, v in columns.items()))
 
 
@@ -117,19 +121,21 @@ def _evaluate_cached(
     claim: Claim, dtype: np.dtype, columns: tuple[tuple[str, bytes], ...]
 ) -> _Evaluated:
     with jax.enable_x64(True):
-        found = row_by_row(_evaluator(claim), {n: np.frombuffer(v, dtype) for n, v in columns})
-    found = found._replace(
-        theory=np.stack(found.theory, axis=1),
-        failing=np.stack(found.failing, axis=1) if found.failing else None,
+        rows: _Evaluated = row_by_row(
+            _evaluator(claim), {n: np.frombuffer(v, dtype) for n, v in columns}
+        )
+    evaluated = rows._replace(
+        theory=np.stack(rows.theory, axis=1),
+        failing=np.stack(rows.failing, axis=1) if rows.failing else None,
     )
-    for array in jax.tree.leaves(found):
+    for array in jax.tree.leaves(evaluated):
         array.flags.writeable = False
-    evaluated: _Evaluated = found
     return evaluated
 
 
 @functools.lru_cache(maxsize=256)
 def _evaluator(claim: Claim) -> Callable[[dict[str, jax.Array]], _Evaluated]:
+    """Returns the one function that is compiled for a claim: cached, as compilations go by it."""
     region = claim.fails.region if claim.fails else None
 
     def evaluate(parameters: dict[str, jax.Array]) -> _Evaluated:
@@ -146,6 +152,7 @@ def row_by_row(function: Callable[[Any], Any], columns: Any) -> Any:
     law of one stability index also takes less of it than one of many.
     """
     count = len(jax.tree.leaves(columns)[0])
+    # Blocks have one shape, filled up with the last row: their number never asks for a compilation.
     results = []
     for start in range(0, count, BLOCK):
         rows = np.minimum(np.arange(start, start + BLOCK), count - 1)
@@ -160,7 +167,11 @@ def row_by_row(function: Callable[[Any], Any], columns: Any) -> Any:
     jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0}
 )
 def _block_of_rows(function: Callable[[Any], Any], block: Any, count: int) -> Any:
-    """Returns the function of the first `count` rows of a block, and zeros for the others."""
+    """Returns the function of the first `count` rows of a block, and zeros for the others.
+
+    A loop over rows, not a vmap: every branch is then taken for its own row alone, and batched
+    factorisations are avoided. `count` is traced, so that a short block costs what it holds.
+    """
 
     def value(row: int) -> Any:
         return function(jax.tree.map(lambda column: column[row], block))
@@ -204,5 +215,6 @@ def _(problems: RegressionProblem, estimand: Estimand) -> np.ndarray:
 
 
 def _without_prior(estimand: Estimand, count: int) -> np.ndarray:
+    # An estimand that needs a prior shows as nan and cannot pass for a number.
     weights = estimand.weights(np.nan)
     return np.broadcast_to(weights, (count, *weights.shape))

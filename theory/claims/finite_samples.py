@@ -19,6 +19,7 @@ from theory.problem import GaussianMixture, LinearClassifier
 from theory.rules import optimal
 
 MOST = 2**17
+# The seed of the samples: part of the claims, not of a sweep, whose seed draws the test points.
 STREAM = 7
 RADIUS = 0.2
 RATIO = 2.0
@@ -32,6 +33,7 @@ def _count_axis(*counts: float) -> Axis:
 
 def _sample(mixture: GaussianMixture, sample: jax.Array) -> jax.Array:
     """Returns `MOST` points of each class, (2, MOST, d) in float32: any count takes the first."""
+    # In float32 whatever the session, as the claim speaks of this sample and no other.
     key = jax.random.fold_in(jax.random.key(STREAM), sample.astype(jnp.uint32))
     noise = jax.random.normal(key, (2, MOST, DIMENSION), jnp.float32)
     centres, scales = (v.astype(jnp.float32) for v in (mixture.means, mixture.scales))
@@ -58,6 +60,11 @@ def _least_risk(like: jax.Array) -> jax.Array:
     return (RATIO * ndtr(-shift - margin) + ndtr(shift - margin)) / (1 + RATIO)
 
 
+def _least_plus(excess: jax.Array, count: jax.Array, sample: jax.Array) -> tuple[jax.Array]:
+    """Returns the least robust risk plus an excess, at most one, whatever the sample is."""
+    return (jnp.minimum(_least_risk(count) + excess, 1) + 0 * sample,)
+
+
 def _errors(count: jax.Array, sample: jax.Array) -> jax.Array:
     """Returns how many of the first `count` points of each class the fixed rule gets wrong, (2,).
 
@@ -79,7 +86,15 @@ def counted_risk(
     counts: tuple[float, ...],
     formula: str,
 ) -> Claim:
-    """Returns the claim that a risk is at most a bound from the errors of a sample."""
+    """Returns the claim that a risk is at most a bound from the errors of a sample.
+
+    Args:
+        name: of the bound.
+        source: where it is from.
+        upper: errors (2,), points of each class () and level () -> bounds of both classes, (2,).
+        counts: the default sizes of the sample.
+        formula: the bound in words.
+    """
 
     def problem(count: jax.Array, sample: jax.Array) -> Problem:
         threat = LINF.ball(jnp.full_like(count, RADIUS))
@@ -106,10 +121,12 @@ def counted_risk(
 
 def fitted_means() -> Claim:
     """Returns the claim that a rule with estimated class means rarely costs much."""
+    # Markov: an excess above its mean over this chance is no likelier than the chance.
     chance = 0.01
 
     def problem(count: jax.Array, sample: jax.Array) -> Problem:
         classes, threat = _classes(count), LINF.ball(jnp.full_like(count, RADIUS))
+        # A mask, not a slice: shapes do not depend on the count, which is traced.
         points = _sample(classes, sample).astype(count.dtype)
         taken = jnp.where(_taken(count)[:, None], points, 0)
         estimated = classes._replace(means=jnp.sum(taken, 1) / count)
@@ -118,7 +135,7 @@ def fitted_means() -> Claim:
     def predict(count: jax.Array, sample: jax.Array) -> tuple[jax.Array]:
         classes, threat = _classes(count), LINF.ball(jnp.full_like(count, RADIUS))
         excess = finite_samples.plug_in_excess_risk(classes, threat, jnp.stack([count, count]))
-        return (jnp.minimum(_least_risk(count) + excess / chance, 1) + 0 * sample,)
+        return _least_plus(excess / chance, count, sample)
 
     return Claim(
         name="plug-in-excess-risk",
@@ -141,6 +158,7 @@ def fitted_intercept() -> Claim:
 
     def problem(count: jax.Array, sample: jax.Array) -> Problem:
         classes, threat = _classes(count), LINF.ball(jnp.full_like(count, RADIUS))
+        # The direction is known; only the intercept is fitted, which is what the bound is about.
         weight = _best(count).weight
         scores = jnp.matmul(_sample(classes, sample).astype(count.dtype), weight)
         loss = RADIUS * jnp.sum(jnp.abs(weight))
@@ -152,7 +170,7 @@ def fitted_intercept() -> Claim:
     def predict(count: jax.Array, sample: jax.Array) -> tuple[jax.Array]:
         prior, counts = _classes(count).prior, jnp.stack([count, count])
         excess = finite_samples.intercept_excess_bound(prior, counts, jnp.full_like(count, level))
-        return (jnp.minimum(_least_risk(count) + excess, 1) + 0 * sample,)
+        return _least_plus(excess, count, sample)
 
     return Claim(
         name="trained-intercept-excess-risk",

@@ -107,6 +107,7 @@ def logistic_training_is_fairer() -> Claim:
         return GaussianMixture(jnp.stack([-gap, gap]), scales, EVEN)
 
     def problem(margin: jax.Array, scale_ratio: jax.Array) -> Problem:
+        # A convex loss has one minimiser: where gradient training ends is known without running it.
         mixture, threat = mixture_of(margin, scale_ratio), L2.ball(jnp.full_like(margin, RADIUS))
         return Problem(mixture, logistic_classifier(mixture, threat), threat)
 

@@ -16,6 +16,8 @@ __all__ = ["bibtex", "collect", "find", "registered"]
 def registered() -> dict[str, Claim]:
     """Returns every claim by name: those of each module or package of `theory.claims` in turn.
 
+    A copy, so that no caller changes what another one sees.
+
     Raises:
         InvalidInput: if two share a name, or a default grid leaves its domain.
     """
@@ -24,6 +26,7 @@ def registered() -> dict[str, Claim]:
 
 @functools.cache
 def _registered() -> dict[str, Claim]:
+    # Found, not listed: a new module of claims is known without a line anywhere else.
     package = importlib.import_module("theory.claims")
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
     modules = [importlib.import_module(f"theory.claims.{name}") for name in names]
@@ -36,14 +39,14 @@ def collect(claims: Iterable[Claim]) -> dict[str, Claim]:
     Raises:
         InvalidInput: if two share a name, or a default grid leaves its domain.
     """
-    found: dict[str, Claim] = {}
+    by_name: dict[str, Claim] = {}
     for claim in claims:
-        if claim.name in found:
+        if claim.name in by_name:
             raise InvalidInput(f"claim = {claim.name!r}: the name is taken")
         for axis in claim.axes:
             axis.grid(axis.default)
-        found[claim.name] = claim
-    return found
+        by_name[claim.name] = claim
+    return by_name
 
 
 def find(name: str) -> Claim:
@@ -64,6 +67,7 @@ def bibtex(key: str) -> str:
         InvalidInput: for an unknown key, listing the nearest.
     """
     text = importlib.resources.files("theory").joinpath("references.bib").read_text("utf-8")
-    entries = dict(re.findall(r"(?ms)^(?=@\w+\{([^,\s]+),)(.*?^\})", text))
+    # An entry ends with a brace at the start of a line; braces within are indented.
+    entries: dict[str, str] = dict(re.findall(r"(?ms)^(?=@\w+\{([^,\s]+),)(.*?^\})", text))
     require_known("reference", key, entries)
     return entries[key]

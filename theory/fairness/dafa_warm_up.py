@@ -22,8 +22,9 @@ from theory.rules.risk import ClassRisks
 
 Scheme = Literal["loss", "radius", "both"]
 
+# Enough for a sigmoid 50 times as steep as the normal density is wide, on each side of its step.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
-_FAR = 12.0
+_FAR = 12.0  # beyond it the normal density is below 1e-31
 
 
 def logistic_normal_mean(mean: ArrayLike, sd: ArrayLike) -> Array:
@@ -78,12 +79,18 @@ def warm_up_similarity(
     delta, k, gamma = broadcast(distance, scale_ratio, logit_scale)
     margins = optimal_margins(delta, k)
 
-    def own(margin: Array, spread: Array) -> Array:
+    def recognised(margin: Array, spread: Array) -> Array:
+        # A constant rule has infinite margins, of which a softmax says nothing.
         finite = jnp.isfinite(margin)
         value = logistic_normal_mean(jnp.where(finite, margin, 0) * spread, spread)
         return jnp.where(finite & (spread > 0), value, jnp.nan)
 
-    negative, positive = own(margins.negative, gamma), own(margins.positive, gamma * k)
+    # The logit's mean and standard deviation over a class: its margin and one, in sds of the class,
+    # times the logit for each of them.
+    negative, positive = (
+        recognised(margins.negative, gamma),
+        recognised(margins.positive, gamma * k),
+    )
     rows = [jnp.stack([negative, 1 - negative], -1), jnp.stack([1 - positive, positive], -1)]
     return jnp.stack(rows, -2)
 
@@ -116,8 +123,9 @@ def weighted_errors(
     """
     require_known("scheme", scheme, get_args(Scheme))
     weights = jnp.asarray(weights)
-    parts = weights[..., 0], weights[..., 1]
-    clean, k, cost, minus, plus = broadcast(clean_distance, scale_ratio, cost, *parts)
+    of_class = weights[..., 0], weights[..., 1]
+    clean, k, cost, minus, plus = broadcast(clean_distance, scale_ratio, cost, *of_class)
+    # What a scheme leaves alone has the values of training without weights.
     ratio = jnp.ones_like(k) if scheme == "radius" else minus / plus
     trained = (cost, cost) if scheme == "loss" else (minus * cost, plus * cost)
     return transferred_errors(clean, k, Budgets(*trained), cost, ratio)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from theory import stable
 from theory.domain import InvalidInput, require_known
@@ -33,7 +34,8 @@ class Decomposition(NamedTuple):
 class MarginPath(NamedTuple):
     """The robust-optimal direction at each radius: its robust and natural margin, and its price.
 
-    `dual` is ||w||_q over the projection's scale, so robust = natural - radius * dual.
+    All have the shape of the radii, (...). `dual` is ||w||_q over the projection's scale, so that
+    robust = natural - radius * dual.
     """
 
     robust: jax.Array
@@ -70,6 +72,7 @@ def log_disparity_deficit(
     References:
         theory document T8; new.
     """
+    # 1 - (R_+ - R_-) is the sum of two chances, and each may be far below rounding.
     margins = linear._standardised_margins(mixture, classifier, threat)
     hit = linear.log_projection_cdf(mixture, -margins.positive)
     return jnp.logaddexp(hit, linear.log_projection_cdf(mixture, margins.negative))
@@ -114,7 +117,8 @@ def _natural_margin(mixture: Mixture, weight: jax.Array) -> jax.Array:
 
 
 def _shift(mixture: Mixture, margin: jax.Array, ratio: jax.Array) -> Shift:
-    return optimal_shift(margin, mixture.scales, ratio, getattr(mixture, "alpha", None))
+    shift: Shift = optimal_shift(margin, mixture.scales, ratio, getattr(mixture, "alpha", None))
+    return shift
 
 
 def _intercept(mixture: Mixture, margin: jax.Array, ratio: jax.Array) -> jax.Array:
@@ -153,6 +157,7 @@ def _by_argument(mixture: Mixture, standard: _Rule, robust: _Rule) -> Decomposit
 
 
 def _by_path(mixture: Mixture, standard: _Rule, robust: _Rule) -> Decomposition:
+    # What lies between: already the robust direction, but an intercept that fears no attack.
     ratio = ratio_of_prior(mixture.prior)
     between = _risks(mixture, _Rule(robust.margin, _intercept(mixture, robust.margin, ratio)))
     return Decomposition(
@@ -232,6 +237,7 @@ def majority_gain_threshold(mixture: Mixture, threat: Threat) -> jax.Array:
     standard, robust = optimal_direction(mixture), optimal_direction(mixture, threat)
     natural = _natural_margin(mixture, robust.weight)
     inside = (robust.margin > 0) & (robust.margin < standard.margin)
+    # Elsewhere a margin that makes no term infinite: both branches of a where are differentiated.
     pull = 1 / jnp.where(inside, robust.margin, standard.margin / 2) - 1 / standard.margin
     negative, positive = mixture.scales[..., 0], mixture.scales[..., 1]
     # The standard margin is the largest, but for rounding.
@@ -240,18 +246,21 @@ def majority_gain_threshold(mixture: Mixture, threat: Threat) -> jax.Array:
 
 
 def _pair(log_x: jax.Array, log_shift: jax.Array) -> jax.Array:
+    """Returns x and y = x + 2 shift, (2,): the arguments of the two class densities."""
     x = jnp.exp(log_x)
     return jnp.stack([x, x + 2 * jnp.exp(log_shift)])
 
 
 def _score_fall(log_x: jax.Array, log_shift: jax.Array, alpha: jax.Array) -> jax.Array:
     near, far = stable.score(_pair(log_x, log_shift), alpha)
-    return near - far
+    fall: jax.Array = near - far
+    return fall
 
 
 def _log_ratio(log_x: jax.Array, log_shift: jax.Array, alpha: jax.Array) -> jax.Array:
     near, far = stable.logpdf(_pair(log_x, log_shift), alpha)
-    return near - far
+    log_ratio: jax.Array = near - far
+    return log_ratio
 
 
 def _bisected(f: Callable[[jax.Array], jax.Array], low: jax.Array, high: jax.Array) -> jax.Array:
@@ -263,7 +272,10 @@ def _bisected(f: Callable[[jax.Array], jax.Array], low: jax.Array, high: jax.Arr
         below = f(middle) < 0
         return jnp.where(below, middle, left), jnp.where(below, right, middle)
 
-    return jax.lax.fori_loop(0, jnp.finfo(low.dtype).nmant + 10, halve, (low, high))[1]
+    # A bit a step: those of the mantissa, and the ten by which the bracket exceeds its root's size.
+    steps = np.finfo(low.dtype).nmant + 10
+    ends: tuple[jax.Array, jax.Array] = jax.lax.fori_loop(0, steps, halve, (low, high))
+    return ends[1]
 
 
 def _equal_scores(log_odds: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -271,9 +283,10 @@ def _equal_scores(log_odds: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax
 
     Half of y - x is the least intercept over all margins; half of x + y is where it is attained.
     """
-    lowest = jnp.full_like(alpha, 0.95 * jnp.log(jnp.finfo(alpha.dtype).tiny))
+    # In logarithms, as x and the shift run over hundreds of decades when alpha is small.
+    lowest = jnp.full_like(alpha, 0.95 * jnp.log(np.finfo(alpha.dtype).tiny))
     # Closer to zero the difference of x and y drowns in rounding, and the result is flat there.
-    log_odds = jnp.maximum(log_odds, jnp.finfo(alpha.dtype).eps ** (1 / 3))
+    log_odds = jnp.maximum(log_odds, np.finfo(alpha.dtype).eps ** (1 / 3))
     frozen_odds, frozen = jax.lax.stop_gradient((log_odds, alpha))
 
     def near(log_shift: jax.Array) -> jax.Array:

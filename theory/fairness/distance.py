@@ -65,7 +65,7 @@ class Margins(NamedTuple):
 
 
 class Budgets(NamedTuple):
-    """Attack cost per class, radius * `Distance.cost` / s_-, in sds of the negative class."""
+    """Attack cost of each class: radius * `Distance.cost` over s_-, the negative scale, (...)."""
 
     negative: ArrayLike
     positive: ArrayLike
@@ -97,15 +97,17 @@ def effective_distance(gap: ArrayLike, threat: Threat, covariance: Array | None 
     """
     (gap,) = broadcast(gap)
     batch = gap.shape[:-1]
+    # Half the gap on either side, so that the margin of the mixture is half the distance.
     one = jnp.ones((), gap.dtype)
     means = jnp.stack([-gap / 2, gap / 2], -2)
     mixture = GaussianMixture(means, jnp.ones((*batch, 2), gap.dtype), one / 2, covariance)
-    found = optimal_direction(mixture, threat)
-    coincide = jnp.all(gap == 0, -1) & (found.flag == int(Quality.DEGENERATE))
-    signed = 2 * found.margin
+    direction = optimal_direction(mixture, threat)
+    coincide = jnp.all(gap == 0, -1) & (direction.flag == int(Quality.DEGENERATE))
+    signed = 2 * direction.margin
+    # nan only as there is no direction: the distance between equal means is zero all the same.
     value = jnp.where(coincide, 0, jnp.maximum(jnp.where(coincide, 0, signed), 0))
-    cost = dual_norm(threat, found.weight) / projection_scale(mixture, found.weight)
-    return Distance(value, signed, cost, found.weight, ~(signed > 0), found.flag)
+    cost = dual_norm(threat, direction.weight) / projection_scale(mixture, direction.weight)
+    return Distance(value, signed, cost, direction.weight, ~(signed > 0), direction.flag)
 
 
 @jax.jit
@@ -135,6 +137,7 @@ def optimal_margins(
     """
     delta, k, rho = broadcast(distance, scale_ratio, weight_ratio)
     shift = optimal_shift(delta / 2, jnp.stack([jnp.ones_like(k), k], -1), rho)
+    # No threshold helps, and both constant rules cost the same.
     tie = (k == 1) & (rho == 1) & (delta <= 0)
     known = ~jnp.isnan(shift.beta)
     # Known for equal weights, and so not left to the rounding of two risks near 1/2.
@@ -160,7 +163,11 @@ def _spread(delta: Array, k: Array, rho: Array) -> Array:
 
 
 def _interior_margins(delta: Array, k: Array, rho: Array, beta: Array) -> tuple[Array, Array]:
-    """Returns (u_-, u_+): for delta > 0 by quotients without cancellation, else by intercept."""
+    """Returns (u_-, u_+): for delta > 0 by quotients without cancellation, else by intercept.
+
+    K u_+ + u_- = delta and the root S = u_+ + K u_- give u_- = (K S - delta) / (K^2 - 1), which is
+    0 / 0 at equal scales; extended by K S + delta the factor K^2 - 1 cancels, and likewise for u_+.
+    """
     spread = _spread(delta, k, rho)
     tilt = jnp.log(k) + jnp.log(jnp.where(rho > 0, rho, 1))
     forward = (delta > 0) & (spread > 0)
@@ -182,7 +189,12 @@ def class_errors(
 ) -> ClassRisks:
     """Returns the class-wise robust errors of the optimal linear rule, Phi(-u_-) and Phi(-u_+).
 
-    With a distance of radius zero they are its natural errors. Arguments as for `optimal_margins`.
+    With a distance of radius zero they are its natural errors.
+
+    Args:
+        distance: delta = `Distance.signed` / s_-, any real, (...).
+        scale_ratio: K = s_+ / s_- > 0, (...).
+        weight_ratio: rho > 0, as for `optimal_margins`, (...).
 
     References:
         xu2021robust; lee2024dafa; theory document A2.
@@ -212,7 +224,7 @@ def transferred_errors(
         scale_ratio: K = s_+ / s_- > 0, (...).
         train: costs that each class was trained against, (...).
         test: the cost that both classes are attacked with, (...).
-        weight_ratio: rho, as for `optimal_margins`.
+        weight_ratio: rho > 0, as for `optimal_margins`, (...).
 
     References:
         xu2021robust; new for class radii; theory document A3, A5.
@@ -224,6 +236,8 @@ def transferred_errors(
     delta, k, minus, plus, test, rho = broadcast(
         clean_distance, scale_ratio, train.negative, train.positive, test, weight_ratio
     )
+    # The threshold is that of the training costs; each class is then moved back by what it was
+    # trained for and out by the test cost. A tie stays one: it has no threshold to be moved from.
     margins = optimal_margins(delta - minus - plus, k, rho)
     moved = margins._replace(
         negative=margins.negative + jnp.where(margins.tie, 0, minus - test),
@@ -239,6 +253,11 @@ def class_error_slopes(
 
     dR_-/d delta = -phi(u_-) u_+ / S and dR_+/d delta = -phi(u_+) u_- / S with S = u_+ + K u_-: a
     class's error rises exactly where the other class's margin is negative. Zero for constant rules.
+
+    Args:
+        distance: delta = `Distance.signed` / s_-, any real, (...).
+        scale_ratio: K = s_+ / s_- > 0, (...).
+        weight_ratio: rho > 0, as for `optimal_margins`, (...).
 
     References:
         new; theory document A4.a in a form without the pole at K = 1.

@@ -54,7 +54,9 @@ def disparity_region(
     K sqrt(2 |log(K rho)|); see `peak_error`. The ratio R_+ / R_- tends to K, not to 1.
 
     Args:
-        distance, scale_ratio, weight_ratio: as for `optimal_margins`.
+        distance: delta, what the attack leaves over s_-, any real, (...).
+        scale_ratio: K = s_+ / s_- > 0, (...).
+        weight_ratio: rho > 0, as for `optimal_margins`, (...).
 
     References:
         lee2024dafa for the statement; new for the region; theory document A4.a, A4.c, A4.d.
@@ -64,6 +66,8 @@ def disparity_region(
     """
     margins = optimal_margins(distance, scale_ratio, weight_ratio)
     _, k, rho = broadcast(distance, scale_ratio, weight_ratio)
+    # Signs of margins, not of distances less a peak: what decides are the numbers that the class
+    # errors come from, so that region and errors never disagree by rounding.
     fair = margins.interior & (k * rho == 1)
     return DisparityRegion(
         margins.interior & ~fair,
@@ -77,8 +81,12 @@ def peak_error(scale_ratio: ArrayLike, weight_ratio: ArrayLike = 1.0) -> tuple[A
     """Returns the largest error the favoured class has at any distance, and that distance.
 
     Phi(-sqrt(2 |log(K rho)|)), at sqrt(2 log(K rho)) where the negative class is favoured and at
-    K sqrt(2 |log(K rho)|) where the positive one is: (..., ), (...). For equal weights a bound at
+    K sqrt(2 |log(K rho)|) where the positive one is: (...), (...). For equal weights a bound at
     every distance; for others, wherever the threshold is finite.
+
+    Args:
+        scale_ratio: K = s_+ / s_- > 0, (...).
+        weight_ratio: rho > 0, as for `optimal_margins`, (...).
 
     References:
         new; theory document A4.c.
@@ -90,6 +98,7 @@ def peak_error(scale_ratio: ArrayLike, weight_ratio: ArrayLike = 1.0) -> tuple[A
     k, rho = broadcast(scale_ratio, weight_ratio)
     tilt = jnp.log(k) + jnp.log(rho)
     tilted = tilt != 0
+    # The guarded square root has derivative zero, not infinity, where nobody is favoured.
     margin = jnp.where(tilted, jnp.sqrt(2 * jnp.where(tilted, jnp.abs(tilt), 1)), 0)
     margin = jnp.where((k > 0) & (rho > 0), margin, jnp.nan)
     return ndtr(-margin), margin * jnp.where(tilt < 0, k, 1)
@@ -143,6 +152,10 @@ def fair_error(distance: ArrayLike, scale_ratio: ArrayLike) -> Array:
 
     That rule has the threshold between the classes whose margins are equal, however it is found.
 
+    Args:
+        distance: delta, what the attack leaves over s_-, (...).
+        scale_ratio: K = s_+ / s_- > 0, (...).
+
     References:
         new; theory document A4.h.
 
@@ -155,6 +168,10 @@ def fair_error(distance: ArrayLike, scale_ratio: ArrayLike) -> Array:
 
 def fairness_price(distance: ArrayLike, scale_ratio: ArrayLike) -> Array:
     """Returns by how much the fair rule's mean class error exceeds the least one, >= 0, (...).
+
+    Args:
+        distance: delta, what the attack leaves over s_-, (...).
+        scale_ratio: K = s_+ / s_- > 0, (...).
 
     References:
         new; theory document A4.h.
@@ -193,8 +210,11 @@ def radius_equaliser(
     fair = jnp.where(valid, distance / (k + 1), 1)
     excess = fair * fair - 2 * log_ratio
     reachable = excess >= 0
+    # u_narrow^2 - u_wide^2 = 2 log b at every optimum. Equality wants the fair rule's u_narrow;
+    # where its square is below 2 log b, the least that there is, at u_wide = 0, comes closest.
     narrow = jnp.where(reachable, fair, jnp.sqrt(2 * jnp.where(reachable, 1, log_ratio)))
     wide = jnp.where(excess > 0, jnp.sqrt(jnp.where(excess > 0, excess, 1)), 0)
     trained = jnp.where(k >= 1, k * wide + narrow, k * narrow + wide)
+    # The training distance is what the two costs leave: trained = clean - cost - multiplier * cost.
     multiplier = (clean - cost - trained) / jnp.where(valid, cost, 1)
     return Equaliser(jnp.where(valid, multiplier, jnp.nan), reachable & valid)

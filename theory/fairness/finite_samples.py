@@ -21,7 +21,7 @@ from theory.problem import imbalance_ratio as ratio_of_prior
 
 
 def _level(level: Any) -> jax.Array:
-    """Returns the error probability, nan unless it lies in (0, 1)."""
+    """Returns the error probability, nan unless it lies in (0, 1): no bound from a bad level."""
     level = jnp.asarray(level, jnp.result_type(float, level))
     return jnp.where((level > 0) & (level < 1), level, jnp.nan)
 
@@ -89,9 +89,11 @@ def exact_upper(errors: Any, trials: Any, level: Any) -> jax.Array:
     level = _level(level)
     k, n = (jnp.asarray(value).astype(level.dtype) for value in (errors, trials))
     k, n, level = jnp.broadcast_arrays(k, n, level)
+    # P(at most k errors) = 1 - I_risk(k + 1, n - k), without meaning for k = n: the bound is one.
     some = jnp.where(k < n, k, 0)
 
     def excess(risk: jax.Array, level: jax.Array) -> jax.Array:
+        # betainc has no derivative in its shape; counts are whole numbers and need none.
         shape = jax.lax.stop_gradient((some + 1, n - some))
         return betainc(*shape, risk) - (1 - level)
 
@@ -163,13 +165,16 @@ def plug_in_excess_risk(mixture: Mixture, threat: Threat | None, counts: Any) ->
     threat = L2Ball(jnp.zeros(gap.shape[:-1], gap.dtype)) if threat is None else threat
     margin = _fitted_margin(threat, gap, scale)
     known = (margin.robust > 0) & (scale == mixture.scales[..., 1])
+    # A rule fitted near the edge of having any margin does not expand in 1 / n.
     t = jnp.where(known, margin.robust, jnp.nan)
     tilt = jnp.log(ratio_of_prior(mixture.prior)) / (2 * t**2)
     per_point = 1 / jnp.asarray(counts).astype(t.dtype)
     v = (per_point[..., 1] + per_point[..., 0]) / 4
     c = (per_point[..., 1] - per_point[..., 0]) / 4
     cost = v * (margin.active - 1) / margin.length + t * (v * (1 + tilt**2) - 2 * tilt * c)
-    return mixture.prior * norm.pdf(t * (1 - tilt)) * cost
+    # pi_+ phi(t - h t) = pi_- phi(t + h t): the prior density at the boundary, from either class.
+    excess: jax.Array = mixture.prior * norm.pdf(t * (1 - tilt)) * cost
+    return excess
 
 
 def intercept_excess_bound(prior: Any, counts: Any, level: Any) -> jax.Array:
@@ -190,7 +195,8 @@ def intercept_excess_bound(prior: Any, counts: Any, level: Any) -> jax.Array:
     level = _level(level)
     counts = jnp.asarray(counts).astype(level.dtype)
     misses = jnp.sqrt(jnp.log(4 / level)[..., None] / (2 * counts))
-    return 2 * (prior * misses[..., 1] + (1 - prior) * misses[..., 0])
+    bound: jax.Array = 2 * (prior * misses[..., 1] + (1 - prior) * misses[..., 0])
+    return bound
 
 
 def median_deviation(trials: Any, alpha: Any) -> jax.Array:
@@ -210,6 +216,7 @@ def median_deviation(trials: Any, alpha: Any) -> jax.Array:
     """
     alpha = jnp.asarray(alpha, jnp.result_type(float, alpha))
     alpha = jnp.where((alpha > 0) & (alpha <= 2), alpha, jnp.nan)
+    # The density at zero in closed form: the tabulated law begins at alpha = 0.1, this holds below.
     density = jnp.exp(gammaln(1 + 1 / alpha)) / math.pi
     return 1 / (2 * density * jnp.sqrt(jnp.asarray(trials).astype(alpha.dtype)))
 

@@ -30,6 +30,7 @@ def _check_weights(weights: "Weights") -> None:
     require_values("values", weights.values, NON_NEGATIVE, "every mixing weight")
     if not isinstance(weights.values, jax.core.Tracer):
         total = np.asarray(weights.values, float).sum(-1)
+        # Weights of many points sum to one up to a rounding error each.
         off = np.abs(total - 1) > 4 * total.dtype.type(jnp.finfo(weights.values.dtype).eps) * max(
             weights.values.shape[-1], 8
         )
@@ -122,6 +123,7 @@ def scale_factor(mixing: Mixing, alpha: Any = None) -> jax.Array:
         raise InvalidInput("mixing = Beta: a random coefficient has no one scale factor")
     weights = mixing.values if isinstance(mixing, Weights) else _pair(mixing)
     order = 2.0 if alpha is None else alpha
+    # The norm takes no notice of a weight that is nan; the sum does.
     return norms.power_norm(weights, order) + 0 * jnp.sum(weights, -1)
 
 
@@ -180,7 +182,8 @@ def mixed_shift(margin: Any, scales: Any, ratio: Any, mixing: Mixing, alpha: Any
     """
     if not isinstance(mixing, Beta):
         factor = scale_factor(mixing, alpha)
-        return optimal_shift(margin, _scaled(factor, scales), ratio, alpha)
+        shift: Shift = optimal_shift(margin, _scaled(factor, scales), ratio, alpha)
+        return shift
     return random_shift(margin, scales, ratio, mixing.concentration, alpha)
 
 
@@ -209,6 +212,8 @@ def mixed_classifier(mixture: Mixture, threat: Threat | None, mixing: Mixing) ->
 
 
 def _classifier(mixture: Mixture, direction: Direction, shift: Shift) -> LinearClassifier:
+    """Returns the rule of this direction and intercept, on the original law's coordinates."""
+    # Mixing keeps the centre and the unit of the projection: only class scales change.
     centre = jnp.mean(mixture.means, -2)
     scale = linear.projection_scale(mixture, direction.weight)
     bias = shift.beta * scale - jnp.sum(direction.weight * centre, -1)
@@ -244,7 +249,10 @@ def mixed_class_risks(
 
 
 def _factors(pairs: MixedPairs) -> ScaleLaw:
-    """Returns the law of the scale factor of a pair, one node if its coefficient is fixed."""
+    """Returns the law of the scale factor of a pair, one node if its coefficient is fixed.
+
+    One code path then serves both: an average over a single node is exact.
+    """
     alpha = getattr(pairs.original, "alpha", 2.0)
     if pairs.coefficient is None:
         return coefficient_law(jnp.asarray(pairs.concentration), alpha)
@@ -290,11 +298,14 @@ def many_way_shift(margin: Any, scales: Any, ratio: Any, alpha: Any = None) -> j
     >>> float(many_way_shift(2.0, jnp.asarray([1.0, 3.0]), 1.0))
     1.0
     """
+    # With hardly any noise left the threshold is where both tails are alike: Gaussian ones at equal
+    # margins in scales, whatever the prior; power laws where prior and scale still count.
     spread = scales[..., 1] / scales[..., 0]
     if alpha is not None:
         alpha = jnp.where((alpha > 1) & (alpha < 2), alpha, jnp.nan)
         spread = (spread**alpha / ratio) ** (1 / (1 + alpha))
-    return margin * (spread - 1) / (spread + 1)
+    intercept: jax.Array = margin * (spread - 1) / (spread + 1)
+    return intercept
 
 
 def shrinking_region(
@@ -330,6 +341,7 @@ def shrinking_region(
     """
     margin, ratio = jnp.asarray(margin), jnp.asarray(ratio)
     negative, positive = scales[..., 0], scales[..., 1]
+    # Inputs are compared without tolerance: each flag is an exact set of parameters.
     equal = positive == negative
     odds = ratio * positive - negative
     opposed = ~equal & ((positive - negative) * odds <= 0)

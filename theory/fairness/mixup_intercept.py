@@ -16,7 +16,9 @@ from theory.numerics.root import bracketed_root
 from theory.rules.intercept import Shift, optimal_shift
 from theory.rules.risk import ClassRisks
 
+# As many as make the midpoint rule exact to rounding for every concentration and stability index.
 _NODES = 48
+# Fine enough to separate the minima; of those that are separated the lowest wins.
 _SCAN = 129
 
 
@@ -32,18 +34,24 @@ def coefficient_law(concentration: jax.Array, alpha: jax.Array | float) -> Scale
 
     The midpoint rule in tau, where the log-odds of lambda are sinh(tau): exponentially accurate
     for every a and alpha, unlike Gauss-Jacobi's, which lambda^alpha spoils at the ends.
+
+    Args:
+        concentration: a > 0, (...); nan elsewhere.
+        alpha: stability index, (...), 2 for Gaussian noise.
     """
     concentration = jnp.where(concentration > 0, concentration, jnp.nan)
     # Up to log-odds at which the Beta density has fallen by exp(-39).
     half = 39 / (2 * concentration)
     last = jnp.arcsinh(2 * half + 2 * jnp.log1p(jnp.sqrt(-jnp.expm1(-2 * half))))
     place = (jnp.arange(_NODES, dtype=last.dtype) + 0.5) / _NODES
+    # lambda and 1 - lambda have the same law and the same factor: half of the line is enough.
     tau = last[None] * place.reshape((_NODES,) + (1,) * last.ndim)
     odds = jnp.sinh(tau)
     # log cosh(odds / 2), which a large concentration multiplies.
     near = jnp.log1p(2 * jnp.sinh(jnp.minimum(odds, 1) / 4) ** 2)
     log_cosh = jnp.where(odds < 1, near, odds / 2 + jax.nn.softplus(-odds) - math.log(2))
     log_weights = jnp.log(jnp.cosh(tau)) - 2 * concentration[None] * log_cosh
+    # log lambda and log(1 - lambda): near the ends lambda underflows, its logarithm does not.
     smaller, larger = -jax.nn.softplus(odds), -jax.nn.softplus(-odds)
     alpha = jnp.broadcast_to(jnp.asarray(alpha, odds.dtype), odds.shape)
     factors = jnp.exp(jnp.logaddexp(alpha * smaller, alpha * larger) / alpha)
@@ -73,6 +81,7 @@ class _Line(NamedTuple):
 
     def slope(self, beta: jax.Array) -> jax.Array:
         """Returns a number of the sign of the derivative of the risk in the intercept."""
+        # A difference of logarithms in place of densities: it keeps its sign where both underflow.
         rise = self.averaged(self.log_density, (self.margin - beta) / self.negative, 1)
         fall = self.averaged(self.log_density, (self.margin + beta) / self.positive, 1)
         return self.log_ratio + rise - jnp.log(self.negative) - fall + jnp.log(self.positive)
@@ -110,6 +119,7 @@ def _gaussian_scan(line: _Line) -> jax.Array:
     curved = curve != 0
     turn = 2 * line.margin * (a_negative + a_positive) / jnp.where(curved, curve, 1)
     other = jnp.where(curve * odds < 0, turn - half, one)
+    # Both ends a little further out, so that a minimum at an end is bracketed too.
     aside = 1e-3 * (jnp.minimum(line.negative, line.positive) + jnp.abs(half))
     low, high = jnp.minimum(half, other) - aside, jnp.maximum(half, other) + aside
     return jnp.linspace(low, high, _SCAN)
@@ -136,10 +146,12 @@ def _lowest_minimum(line: _Line, scan: jax.Array) -> tuple[jax.Array, jax.Array]
     best = jnp.argmin(lowest, 0)[None]
     low = jnp.take_along_axis(scan[:-1], best, 0)[0]
     high = jnp.take_along_axis(scan[1:], best, 0)[0]
+    # The root is differentiated in what it is given, so the problem goes in as its leaves.
     fields, form = jax.tree.flatten(line)
 
     def slope(beta: jax.Array, *fields: jax.Array) -> jax.Array:
-        return jax.tree.unflatten(form, fields).slope(beta)
+        at: _Line = jax.tree.unflatten(form, fields)
+        return at.slope(beta)
 
     return bracketed_root(slope, low, high, *fields), jnp.any(turns, 0)
 
@@ -164,11 +176,13 @@ def random_shift(
     stability = None if alpha is None else index
     line = _Line(margin, negative, positive, jnp.log(ratio), stability, law)
     scan = _gaussian_scan(line) if alpha is None else _stable_scan(line)
-    beta, found = _lowest_minimum(line, jax.lax.stop_gradient(scan))
-    trivial = ~found | line.beaten(beta)
+    beta, local = _lowest_minimum(line, jax.lax.stop_gradient(scan))
+    trivial = ~local | line.beaten(beta)
     if alpha is None:
+        # With equal scales a constant rule is optimal exactly past the margin (T4): not left to
+        # the rounding of two nearly equal risks.
         trivial = jnp.where(negative == positive, margin <= 0, trivial)
     known = ~jnp.isnan(line.slope(jnp.zeros_like(beta)))
     label = jnp.where(ratio >= 1, -1, 1)
-    beta = jnp.where(found, beta, jnp.where(ratio >= 1, -jnp.inf, jnp.inf))
-    return Shift(jnp.where(known, beta, jnp.nan), trivial & known, label, found & known)
+    beta = jnp.where(local, beta, jnp.where(ratio >= 1, -jnp.inf, jnp.inf))
+    return Shift(jnp.where(known, beta, jnp.nan), trivial & known, label, local & known)

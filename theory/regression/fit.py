@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from theory.numerics import dense
@@ -52,7 +53,13 @@ class RegressionFit(NamedTuple):
 def _certificate(
     problem: Regression, order: float, radius: Array, optimum: Optimum, s: Array, norm: Array
 ) -> Array:
-    """Returns by how much the risk may exceed the least one (theory document C8)."""
+    """Returns by how much the risk may exceed the least one (theory document C8).
+
+    Every u with ||u||_p <= beta and u' Sigma^-1 u <= alpha^2 bounds all risks from below, by
+    u . w_o + noise sqrt(alpha^2 - u' Sigma^-1 u) - risk; here u = t Sigma v for the best t >= 0.
+    """
+    # u' Sigma^-1 u is t^2 u . v: nothing is inverted. v is (w_o - w) / kappa, which the path knows
+    # even where that is 0 / 0, at the true weights without noise.
     v, noise = optimum.direction, problem.noise
     u = times(problem.covariance, v)
     power, gain = jnp.maximum(jnp.sum(u * v), 0), jnp.sum(u * problem.weight)
@@ -64,7 +71,9 @@ def _certificate(
     )
     scale = root_of_square(power * (gain * gain + noise * noise * power))
     best = jnp.where(noise > 0, gain * alpha / jnp.where(scale > 0, scale, 1), jnp.inf)
+    # The bound is concave in t, with `best` for its maximum before either constraint cuts in.
     t = jnp.where((power > 0) & (gain > 0), jnp.clip(best, 0, most), 0)
+    # alpha, beta and `risk` are those of the weights handed out: the bound holds whatever v is.
     bound = t * gain + noise * root_of_square(alpha * alpha - t * t * power)
     push = radius * norm
     risk = s * s + 2 * MEAN_SIZE * push * s + push * push
@@ -75,6 +84,7 @@ def _condition(
     problem: Regression, order: float, radius: Array, optimum: Optimum, zero: Array
 ) -> Any:
     """Returns the equations that the optimum solves among weights with the same ties and signs."""
+    # As many equations as weights, whatever is tied: implicit derivatives need a square system.
     free, sign, start = optimum.free, optimum.sign, optimum.weight
     first = jnp.argmin(free)  # a coordinate of largest weight, for l_1
 
@@ -101,28 +111,32 @@ def _condition(
 
 
 def _implicit(equations: Any, root: Array) -> Array:
-    """Returns the root with its derivatives."""
+    """Returns the root itself, (d,), with the derivatives of the implicit function theorem.
+
+    The solver that `custom_root` asks for returns its guess: the path has found the root already.
+    """
 
     def tangent(linear: Any, change: Array) -> Array:
         columns = jax.vmap(linear)(jnp.eye(change.size, dtype=change.dtype))
         return dense.solve(columns.T, change)
 
-    found: Array = lax.custom_root(
+    solution: Array = lax.custom_root(
         equations, lax.stop_gradient(root), lambda _, guess: guess, tangent
     )
-    return found
+    return solution
 
 
 def _definiteness(matrix: Array) -> tuple[Array, Array]:
     """Returns whether a symmetric matrix is singular, and whether semidefinite, to rounding."""
     values = dense.eigh(matrix)[0]
-    limit = 16 * matrix.shape[-1] * jnp.finfo(matrix.dtype).eps * values[-1]
+    limit = 16 * matrix.shape[-1] * np.finfo(matrix.dtype).eps * values[-1]
     return values[0] <= limit, values[0] >= -limit
 
 
 def _optimum(
     weight: Array, covariance: Array, noise: Array, radius: Array, order: float
 ) -> Optimum:
+    """Returns the point of the path of one problem: (d,), (d, d), () and (), the ball's order."""
     if order == 2:
         return ridge_optimum(weight, covariance, noise, radius)
     return polyhedral_optimum(weight, covariance, noise, radius, sup=order == 1)
@@ -133,25 +147,29 @@ def _solve(
 ) -> tuple[Array, ...]:
     """Returns the fields of a fit to one problem."""
     problem = Regression._make((weight, covariance, noise))
+    # Events of the path are decided on values; derivatives come from the equations at its end.
     inputs = lax.stop_gradient((weight, covariance, noise, radius))
     optimum = _optimum(*inputs, order)
     singular, semidefinite = _definiteness(inputs[1])
     zero = lax.stop_gradient(radius >= zero_radius(problem, ball(order, radius)))
+    # The true weights to the last place, unless the covariance does not determine them.
     true = optimum.natural & ~singular
+    # No weight at all has its own dual point: u along Cov(x, y) = Sigma w_o.
     kept = jnp.where(zero, 0, jnp.where(true, inputs[0], optimum.weight))
     optimum = optimum._replace(weight=kept, direction=jnp.where(zero, inputs[0], optimum.direction))
     equations = _condition(problem, order, radius, optimum, zero)
-    found = _implicit(equations, kept)
-    found = jnp.where(true & ~zero, weight, found)
+    fitted = _implicit(equations, kept)
+    # Where they are optimal all around, the optimum moves with the true weights, one for one.
+    fitted = jnp.where(true & ~zero, weight, fitted)
     threat = ball(order, radius)
-    s, norm = deviation(problem, found), dual_norm(threat, found)
+    s, norm = deviation(problem, fitted), dual_norm(threat, fitted)
     gap = _certificate(problem, order, radius, optimum, s, norm)
-    rounding = 8 * weight.size * jnp.finfo(weight.dtype).eps * jnp.max(jnp.abs(covariance))
+    rounding = 8 * weight.size * np.finfo(weight.dtype).eps * jnp.max(jnp.abs(covariance))
     symmetric = jnp.all(jnp.abs(covariance - covariance.T) <= rounding)
     good = (radius >= 0) & (noise >= 0) & symmetric & semidefinite
-    risk, kappa = squared_risk(problem, found, threat), multiplier(radius, s, radius * norm)
+    risk, kappa = squared_risk(problem, fitted, threat), multiplier(radius, s, radius * norm)
     known = (
-        jnp.where(good, value, jnp.nan) for value in (found, risk, lax.stop_gradient(gap), kappa)
+        jnp.where(good, value, jnp.nan) for value in (fitted, risk, lax.stop_gradient(gap), kappa)
     )
     return (*known, singular)
 
@@ -199,9 +217,8 @@ def fit(problem: Regression, threat: Threat) -> RegressionFit:
     >>> [round(float(w), 4) for w in found.weight], float(found.gap) < 1e-5
     ([0.5, 0.0], True)
     """
-    order = ball_order(threat)
-    values = _aligned(problem, threat.radius)
-    return _fit(order, *values)
+    fitted: RegressionFit = _fit(ball_order(threat), *_aligned(problem, threat.radius))
+    return fitted
 
 
 def natural_radius(problem: Regression, threat: Threat) -> Array:
@@ -219,10 +236,9 @@ def natural_radius(problem: Regression, threat: Threat) -> Array:
     >>> round(float(natural_radius(problem, L2Ball(0.0))), 6)  # sqrt(2 / pi) * 3
     2.393654
     """
-    order = ball_order(threat)
     values = _aligned(problem, jnp.zeros((), problem.weight.dtype))
-
-    return _natural_radius(order, *values)
+    radius: Array = _natural_radius(ball_order(threat), *values)
+    return radius
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -230,6 +246,8 @@ def natural_radius(problem: Regression, threat: Threat) -> Array:
 def _natural_radius(
     order: float, weight: Array, covariance: Array, noise: Array, radius: Array
 ) -> Array:
+    # At radius zero the path ends at the true weights, and its last direction is Sigma^-1 g for the
+    # subgradient g that minimises g' Sigma^-1 g.
     fixed = lax.stop_gradient((weight, covariance, jnp.zeros_like(noise), radius))
     v = _optimum(*fixed, order).direction
     size = root_of_square(jnp.sum(weight * weight))
@@ -244,7 +262,10 @@ def without_spurious(problem: Regression) -> Regression:
     """Returns the problem with its spurious features, those of true weight zero, made pure noise.
 
     They become uncorrelated with all else and of variance one, so that no optimum uses them: its
-    fit is the fit of the core features alone.
+    fit is the fit of the core features alone. To delete them, shapes would depend on values.
+
+    Args:
+        problem: one or many; weights (..., d) of which those that are zero mark the features.
 
     >>> problem = Regression([1.0, 0.0], [[1.0, 0.5], [0.5, 4.0]], 1.0)
     >>> without_spurious(problem).covariance.tolist()
@@ -275,6 +296,13 @@ class KeepOrDrop(NamedTuple):
 def keep_or_drop(problem: Regression, threat: Threat) -> KeepOrDrop:
     """Returns what the spurious features are worth to adversarial training.
 
+    Args:
+        problem: one or many, with spurious features where the true weight is zero.
+        threat: an l_1, l_2 or l_inf ball.
+
+    Raises:
+        InvalidInput: for another type of threat.
+
     References:
         moayeri2022explicit; theory document C7.
 
@@ -291,6 +319,11 @@ def shift_cost(problem: Regression, shifted: Array, weight: Array) -> Array:
     """Returns by how much the standard risk rises when the covariance becomes `shifted`, (...).
 
     (w_o - w)' (shifted - Sigma) (w_o - w): zero for the true weights, whatever the shift.
+
+    Args:
+        problem: the law before the shift, with true weights w_o.
+        shifted: covariance of the features after it, (..., d, d).
+        weight: any weights w, (..., d).
 
     References:
         moayeri2022explicit; theory document C7.
@@ -319,6 +352,13 @@ class BreakEven(NamedTuple):
 def break_even(problem: Regression, threat: Threat) -> BreakEven:
     """Returns the break-even factors of the correlation, by standard and by adversarial risk.
 
+    Args:
+        problem: one or many, with spurious features where the true weight is zero.
+        threat: an l_1, l_2 or l_inf ball.
+
+    Raises:
+        InvalidInput: for another type of threat.
+
     References:
         moayeri2022explicit; theory document C7.
 
@@ -332,9 +372,11 @@ def break_even(problem: Regression, threat: Threat) -> BreakEven:
     keep, drop = both.keep.weight, both.drop.weight
     spurious = jnp.where(problem.weight == 0, keep, 0)
     core_error = jnp.where(problem.weight == 0, 0, problem.weight - keep)
+    # s^2 holds the core-spurious covariance in this one term, so that it is linear in the factor.
     coupling = 2 * jnp.sum(core_error * times(problem.covariance, spurious), -1)
     s = deviation(problem, keep)
     push = threat.radius * dual_norm(threat, keep)
+    # The s at which s^2 + 2 c push s + push^2 is the risk of dropping.
     room = both.drop.risk - push * push
     goal = root_of_square((MEAN_SIZE * push) ** 2 + room) - MEAN_SIZE * push
     used = jnp.any(spurious != 0, -1) & (coupling != 0)

@@ -30,8 +30,8 @@ def pair_weights(problem: Regression, penalty: Array, threat: Threat) -> Array:
     """Returns the weights (core, spurious) on the path of a pair, in closed form, (..., 2).
 
     Args:
-        problem: true weights (theta, 0) and a positive definite covariance, (2, 2).
-        penalty: kappa >= 0 against l_1 and l_inf; against l_2 the ridge, kappa / ||w||_2.
+        problem: true weights (theta, 0), (..., 2), and a positive definite covariance, (..., 2, 2).
+        penalty: kappa >= 0 against l_1 and l_inf; against l_2 the ridge, kappa / ||w||_2; (...).
         threat: the ball; only its norm matters.
 
     References:
@@ -49,7 +49,11 @@ def pair_weights(problem: Regression, penalty: Array, threat: Threat) -> Array:
 
 
 def _path(problem: Regression, penalty: Array, order: float) -> tuple[Array, Array, Array]:
-    """Returns |w_C|, theta - |w_C| and |w_S| on the path, each without cancellation."""
+    """Returns |w_C|, theta - |w_C| and |w_S| on the path, each without cancellation.
+
+    theta - |w_C| is what risks are made of, and near the true weights a difference would drown in
+    rounding. Signs are put back by `pair_weights`: flipping one feature flips its weight.
+    """
     theta, a, b, d, _ = _entries(problem)
     form = {1.0: _path_l1, 2.0: _path_l2, float("inf"): _path_linf}[order]
     return form(theta, a, b, d, jnp.asarray(penalty, theta.dtype))
@@ -66,6 +70,8 @@ def _path_l2(
 def _path_linf(
     theta: Array, a: Array, b: Array, d: Array, kappa: Array
 ) -> tuple[Array, Array, Array]:
+    # With b > a, and so d > b, the spurious weight grows until the core one is down to zero, then
+    # shrinks alone. With b <= a it is never used (theory document C3).
     minor, gap = a * d - b * b, jnp.where(d > b, d - b, 1)
     early = kappa * gap <= theta * minor
     error = jnp.where(early, kappa * gap / minor, theta)
@@ -78,6 +84,7 @@ def _path_linf(
 def _path_l1(
     theta: Array, a: Array, b: Array, d: Array, kappa: Array
 ) -> tuple[Array, Array, Array]:
+    # The largest weight alone is penalised: the spurious one grows up to it, then both are equal.
     minor = a * d - b * b
     early = kappa * (d + b) <= theta * minor
     equal = jnp.maximum(((a + b) * theta - kappa) / (a + d + 2 * b), 0)
@@ -92,7 +99,7 @@ def pair_fit(problem: Regression, threat: Threat) -> Array:
     A point of the closed path, found by a bracketed root in its penalty; differentiable.
 
     Args:
-        problem: true weights (theta, 0) and a positive definite covariance, (..., 2, 2).
+        problem: true weights (theta, 0), (..., 2), and a positive definite covariance, (..., 2, 2).
         threat: an l_1, l_2 or l_inf ball; the radius may have leading axes too.
 
     References:
@@ -123,6 +130,7 @@ def pair_fit(problem: Regression, threat: Threat) -> Array:
         level = jnp.exp(level) if ridge else level
         _, a, b, d, _ = _entries(law)
         core, error, spurious = _path(law, level, order)
+        # From `error`, not from weights; minus, because |b| and |w_S| carry the sign of the error.
         square = a * error**2 - 2 * b * error * spurious + d * spurious**2
         s = root_of_square(jnp.maximum(square, 0) + noise**2)
         size = dual_norm(threat, jnp.stack([core, spurious], -1))
@@ -130,6 +138,7 @@ def pair_fit(problem: Regression, threat: Threat) -> Array:
 
     arguments = (*problem, radius)
     if ridge:
+        # Ridges from exp(-80) to exp(80) traces: beyond them nothing changes in any dtype.
         middle = jnp.log(problem.covariance[..., 0, 0] + problem.covariance[..., 1, 1])
         level = bracketed_root(excess, middle - 80, middle + 80, *arguments)
         weight = pair_weights(problem, jnp.exp(level), threat)
@@ -137,6 +146,7 @@ def pair_fit(problem: Regression, threat: Threat) -> Array:
         most = polar_norm(order, times(problem.covariance, problem.weight))
         level = bracketed_root(excess, jnp.zeros_like(most), most, *arguments)
         weight = pair_weights(problem, level, threat)
+    # At both ends of the path the root is degenerate, and what it should be is known exactly.
     none = radius >= zero_radius(problem, threat)
     true = (radius == 0) | (radius <= pair_natural_radius(problem, threat))
     return jnp.where(none[..., None], 0, jnp.where(true[..., None], problem.weight, weight))
@@ -144,6 +154,10 @@ def pair_fit(problem: Regression, threat: Threat) -> Array:
 
 def pair_natural_radius(problem: Regression, threat: Threat) -> Array:
     """Returns eps_1 of a pair, up to which the true weights are optimal; zero with noise, (...).
+
+    Args:
+        problem: true weights (theta, 0), (..., 2), and a positive definite covariance, (..., 2, 2).
+        threat: an l_1, l_2 or l_inf ball; only its norm matters.
 
     References:
         moayeri2022explicit; theory document C4.d.
@@ -154,19 +168,25 @@ def pair_natural_radius(problem: Regression, threat: Threat) -> Array:
     1.595769
     """
     _, a, b, d, _ = _entries(problem)
+    # 1 / (g' Sigma^-1 g): the variance of the core feature given the spurious one for g = (1, 0),
+    # and for l_inf the best g = (1, g_S) with |g_S| <= 1, which is an end of the interval if b > a.
     square = (a * d - b * b) / d
     if ball_order(threat) == jnp.inf:
         under = jnp.where(b > a, a + d - 2 * b, 1)
         square = jnp.where(b > a, (a * d - b * b) / under, a)
-    found = root_of_square(2 / jnp.pi * square)
-    return jnp.where(problem.noise > 0, 0, found)
+    natural = root_of_square(2 / jnp.pi * square)
+    return jnp.where(problem.noise > 0, 0, natural)
 
 
 def flip_cost(problem: Regression, weight: Array) -> Array:
     """Returns by how much the standard risk of a pair rises when its covariance changes sign.
 
-    4 |b| (theta - w_C) |w_S|, for weights on the path: never negative, and zero where the spurious
-    feature is not used.
+    4 |b| (theta - w_C) |w_S|, (...), for weights on the path: never negative, and zero where the
+    spurious feature is not used.
+
+    Args:
+        problem: the pair before the change.
+        weight: weights (core, spurious) on its path, (..., 2).
 
     References:
         moayeri2022explicit; theory document C7.
@@ -208,8 +228,8 @@ def block_regression(block: Block) -> Regression:
     both, neither = kinds[:, None] & kinds[None, :], ~kinds[:, None] & ~kinds[None, :]
     shared = jnp.where(both, block.core_covariance, block.coupling)
     shared = jnp.where(neither, block.spurious_covariance, shared)
-    own = jnp.where(kinds, block.core_variance, block.spurious_variance)
-    covariance = jnp.where(jnp.eye(kinds.size, dtype=bool), own[None, :], shared)
+    variances = jnp.where(kinds, block.core_variance, block.spurious_variance)
+    covariance = jnp.where(jnp.eye(kinds.size, dtype=bool), variances[None, :], shared)
     return Regression._make((jnp.where(kinds, block.weight, 0), covariance, block.noise))
 
 
@@ -228,6 +248,8 @@ def block_pair(block: Block, threat: Threat) -> tuple[Regression, Array]:
     >>> [round(float(v), 6) for v in pair.covariance.ravel()], scale.tolist()  # 0.45 > 1 / 4
     ([0.25, 0.45, 0.45, 0.9], [0.25, 1.0])
     """
+    # With all weights of a kind alike, ||w||_q of the block is that of the pair of k^(1/q) w_C and
+    # m^(1/q) w_S; covariances are those of the sums over each kind, in the same unit.
     k, m = block.core, block.spurious
     power = 1 - 1 / ball_order(threat)  # 1 / q
     a = k * (block.core_variance + (k - 1) * block.core_covariance) * k ** (-2 * power)
@@ -243,12 +265,13 @@ def block_pair(block: Block, threat: Threat) -> tuple[Regression, Array]:
 def irrepresentable_index(problem: Regression) -> Array:
     """Returns ||Sigma_SC Sigma_CC^-1 sign(w_C)||_inf: above one, small l_inf threats go spurious.
 
-    The irrepresentable index of the lasso. For a pair it is |corr| sd_S / sd_C, so that a larger
-    scale of the spurious feature is necessary but not sufficient; with several core features it is
-    not even necessary. Up to one, larger radii may still go spurious once a core feature is out.
+    The irrepresentable index of the lasso, (). For a pair it is |corr| sd_S / sd_C, so that a
+    larger scale of the spurious feature is necessary but not sufficient; with several core features
+    it is not even necessary. Up to one, larger radii may still go spurious once a core feature is
+    out.
 
     Args:
-        problem: unbatched, with positive definite covariance.
+        problem: unbatched, weights (d,), with positive definite covariance, (d, d).
 
     References:
         moayeri2022explicit; theory document C5.
@@ -259,6 +282,7 @@ def irrepresentable_index(problem: Regression) -> Array:
     """
     core = problem.weight != 0
     identity = jnp.eye(core.size, dtype=problem.weight.dtype)
+    # Sigma_CC with ones in place of the spurious rows: a solve of one shape whatever the weights.
     block = jnp.where(core[:, None] & core[None, :], problem.covariance, identity)
     pull = times(problem.covariance, dense.solve(block, jnp.sign(problem.weight)))
     return jnp.max(jnp.where(core, 0, jnp.abs(pull)))

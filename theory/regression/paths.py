@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from theory.numerics import dense
@@ -17,6 +18,7 @@ from theory.numerics.root import bracketed_root
 
 MEAN_SIZE = (2 / jnp.pi) ** 0.5  # E|Z| of a standard normal Z: c of the theory document
 
+# How many units of rounding, for each coordinate, count as nothing: pivots sum that many products.
 _ROUNDING = 16
 
 
@@ -43,9 +45,9 @@ def penalty_radius(penalty: Array, deviation: Array, norm: Array) -> Array:
     """Returns the radius at which a point of the path is optimal, (...).
 
     Args:
-        penalty: kappa >= 0, the multiplier of the dual norm.
-        deviation: s >= 0, the standard deviation of the residual.
-        norm: N >= 0, the dual norm of the weights.
+        penalty: kappa >= 0, the multiplier of the dual norm, (...).
+        deviation: s >= 0, the standard deviation of the residual, (...).
+        norm: N >= 0, the dual norm of the weights, (...).
 
     Returns:
         The positive root of s N eps^2 + c (s^2 - kappa N) eps - kappa s, c = sqrt(2 / pi); zero
@@ -61,6 +63,7 @@ def penalty_radius(penalty: Array, deviation: Array, norm: Array) -> Array:
     linear = MEAN_SIZE * (s * s - penalty * n)
     root = jnp.sqrt(linear * linear + 4 * s * s * n * penalty)
     positive = linear > 0
+    # Of the two forms of the root each is used where it adds numbers of one sign: no digit is lost.
     below = jnp.where(positive & (root > 0), linear + root, 1)
     twice = jnp.where(s * n > 0, 2 * s * n, 1)
     return jnp.where(positive, 2 * penalty * s / below, (root - linear) / twice)
@@ -82,12 +85,14 @@ class _PathState(NamedTuple):
 
 
 def _largest(values: Array, allowed: Array) -> tuple[Array, Array]:
+    """Returns where the largest allowed value is, and what it is; -inf if none is allowed."""
     kept = jnp.where(allowed, values, -jnp.inf)
     index = jnp.argmax(kept)
     return index, kept[index]
 
 
 def _quotient(over: Array, under: Array) -> Array:
+    """Returns over / under, (...), for use where `under` is not zero only."""
     return over / jnp.where(under == 0, 1, under)
 
 
@@ -102,6 +107,8 @@ def _lasso_event(
     covers = jnp.all(state.free | (weight == 0))
     start = jnp.where(covers, jnp.where(state.free, weight, moment), state.start)
     offset, rate = moment - start, -state.slope
+    # Efron et al. (2004, section 3.1) go on where |Sigma (w_o - w)|_j of a feature that is not used
+    # has come down to the common kappa, or where a weight crosses zero, which drops the feature.
     leaves = state.free & (state.slope * state.sign > 0)
     zero_at = -_quotient(start, state.slope)
     up, down = ~state.free & may_enter & (rate < 1), ~state.free & may_enter & (rate > -1)
@@ -110,16 +117,21 @@ def _lasso_event(
     at = jnp.maximum(at, jnp.where(up, upper, -jnp.inf))
     rising = jnp.where(up, upper, -jnp.inf) >= jnp.where(down, lower, -jnp.inf)
     at = jnp.maximum(at, jnp.where(down, lower, -jnp.inf))
+    # Rounding can put an event above the level that the path has come down to: it is due now.
     index, level = _largest(jnp.minimum(at, state.level), leaves | up | down)
     sign = jnp.where(rising[index], 1, -1).astype(moment.dtype)
-    last = level <= _ROUNDING * moment.size * jnp.finfo(moment.dtype).eps * jnp.max(jnp.abs(moment))
+    last = level <= _ROUNDING * moment.size * np.finfo(moment.dtype).eps * jnp.max(jnp.abs(moment))
     return index, sign, jnp.where(last, 0, level), last
 
 
 def _sup_event(
     state: _PathState, weight: Array, moment: Array, may_enter: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Returns which coordinate reaches its bound next as the largest weight N grows."""
+    """Returns which coordinate reaches its bound next as the largest weight N grows.
+
+    The mirror of `_lasso_event`: a weight that reaches N is tied to it, and a tied one is released
+    once its share of kappa is used up. Result as there.
+    """
     w, rate = state.start, state.slope
     up, down = state.free & (rate > 1), state.free & (rate < -1)
     pull = (moment - state.start) * state.sign
@@ -129,15 +141,19 @@ def _sup_event(
     at = jnp.where(down, -_quotient(w, 1 + rate), at)
     at = jnp.where(released, _quotient(pull, loss), at)
     index, level = _largest(-jnp.maximum(at, state.level), up | down | released)
+    # The path ends where the tied weights together pull no more: kappa, their sum, is zero.
     total, fall = jnp.sum(jnp.where(state.free, 0, pull)), jnp.sum(loss)
     end = jnp.where(fall > 0, total / jnp.where(fall > 0, fall, 1), state.level)
-    last = -level >= end * (1 - _ROUNDING * w.size * jnp.finfo(w.dtype).eps)
+    last = -level >= end * (1 - _ROUNDING * w.size * np.finfo(w.dtype).eps)
     sign = jnp.where(rate[index] > 0, 1, -1).astype(w.dtype)
     return index, sign, jnp.where(last, end, -level), last
 
 
 def _exchange(state: _PathState, index: Array, sign: Array, moment: Array, sup: bool) -> _PathState:
-    """Returns the state after one coordinate has changed sides: a principal pivot."""
+    """Returns the state after one coordinate has changed sides: a principal pivot.
+
+    It takes d^2 operations and no factorisation, unlike a new solve of the free block.
+    """
     here = jnp.arange(moment.size) == index
     row, leaving = state.table[index], state.free[index]
     # The table is symmetric within the two sets and antisymmetric between them.
@@ -172,6 +188,7 @@ def _measures(
 ) -> tuple[Array, Array]:
     """Returns s and N, from w_o - w, Sigma (w_o - w), w and sigma."""
     size = jnp.max(jnp.abs(weight)) if sup else jnp.sum(jnp.abs(weight))
+    # The residual from Sigma (w_o - w), not from weights: the table has it, and s may be tiny.
     return jnp.sqrt(jnp.maximum(jnp.sum(error * pull), 0) + noise * noise), size
 
 
@@ -180,7 +197,7 @@ def _walk(
 ) -> _PathState:
     """Returns the segment of the path on which the radius lies."""
     dtype, size = weight.dtype, weight.size
-    least = _ROUNDING * size * jnp.finfo(dtype).eps * jnp.diagonal(covariance)
+    least = _ROUNDING * size * np.finfo(dtype).eps * jnp.diagonal(covariance)
     zero, event = jnp.zeros_like(moment), _sup_event if sup else _lasso_event
     sign = jnp.where(moment < 0, -1, 1).astype(dtype)
 
@@ -189,14 +206,16 @@ def _walk(
         may_enter = jnp.diagonal(state.table) > least
         index, sign, target, last = event(state, weight, moment, may_enter)
         reached = state.start + target * state.slope
+        # One vector holds both sides: weights of the free coordinates, moments of the others.
         w = jnp.where(state.free, reached, target * state.sign if sup else 0)
         pull = moment - reached
         tied = jnp.sum(jnp.where(state.free, 0, pull * state.sign)) if sup else target
         pull = jnp.where(state.free, 0 if sup else target * state.sign, pull)
         s, n = _measures(weight - w, pull, w, noise, sup)
+        # From zero weights to the true ones the radius falls (C2): one segment holds what is asked.
         done = last | (penalty_radius(tied, s, n) <= radius)
         moved = _exchange(state, index, sign, moment, sup)
-        stay = jax.tree.map(lambda old, new: jnp.where(done, old, new), state, moved)
+        stay: _PathState = jax.tree.map(lambda old, new: jnp.where(done, old, new), state, moved)
         # An unbounded last segment still has its level.
         level = jnp.where(done, state.level, target)
         return stay._replace(
@@ -216,8 +235,14 @@ def _walk(
         # nan would not end the loop by itself.
         ~jnp.isfinite(jnp.sum(moment) + jnp.sum(covariance) + noise + radius),
     )
+    # A path has few more than d breakpoints; ties cost steps of length zero, which could go on.
     most = 16 * size + 32
-    return lax.while_loop(lambda s: ~s.done & (s.steps < most), advance, first)
+
+    def unfinished(state: _PathState) -> Array:
+        return ~state.done & (state.steps < most)
+
+    segment: _PathState = lax.while_loop(unfinished, advance, first)
+    return segment
 
 
 def polyhedral_optimum(
@@ -226,13 +251,18 @@ def polyhedral_optimum(
     """Returns the optimum against an l_inf (or, if `sup`, an l_1) ball, below the zero radius.
 
     Args:
-        weight, covariance, noise, radius: one problem: (d,), (d, d), () and ().
+        weight: true weights, (d,).
+        covariance: symmetric positive semidefinite, (d, d).
+        noise: standard deviation of y given x, >= 0, ().
+        radius: in [0, zero radius], ().
         sup: whether the dual norm is the largest absolute weight; otherwise it is their sum.
     """
 
     def times(vector: Array) -> Array:
         return jnp.matmul(covariance, vector, precision=lax.Precision.HIGHEST)
 
+    # The walk says which coordinates are free; the point itself is computed anew from them, so that
+    # its error does not grow with the number of pivots.
     moment = times(weight)
     state = _walk(weight, covariance, noise, radius, moment, sup)
     free, sign = state.free, state.sign
@@ -279,8 +309,11 @@ def polyhedral_optimum(
 
     penalty = bracketed_root(excess, jnp.maximum(low, 0), high)
     steep = jnp.sqrt(jnp.maximum(jnp.sum(slope * pulls[1]), 0))
+    # Without noise the last segment ends at s = 0, where every kappa is zero: the true weights are
+    # optimal for all radii up to c / sqrt(g' Sigma^-1 g), and `slope` is -Sigma^-1 g (C4.d).
     natural = last & ((radius == 0) | ((noise == 0) & (radius * steep <= MEAN_SIZE)))
     penalty = jnp.where(natural, 0, penalty)
+    # v = (w_o - w) / kappa is error / kappa - slope; on the last segment `error` is zero.
     over = jnp.where(last, 1, jnp.where(penalty > 0, penalty, 1))
     return Optimum(start + penalty * slope, error / over - slope, free, sign, natural)
 
@@ -289,10 +322,14 @@ def ridge_optimum(weight: Array, covariance: Array, noise: Array, radius: Array)
     """Returns the optimum against an l_2 ball, below the zero radius.
 
     Args:
-        weight, covariance, noise, radius: one problem: (d,), (d, d), () and ().
+        weight: true weights, (d,).
+        covariance: symmetric positive semidefinite, (d, d).
+        noise: standard deviation of y given x, >= 0, ().
+        radius: in [0, zero radius], ().
     """
     values, vectors = dense.eigh(covariance)
-    kept = values > _ROUNDING * weight.size * jnp.finfo(weight.dtype).eps * values[-1]
+    # Of directions in which the features do not vary nothing is known, and no weight is put there.
+    kept = values > _ROUNDING * weight.size * np.finfo(weight.dtype).eps * values[-1]
     values = jnp.where(kept, values, 1)
     inside = jnp.where(kept, jnp.matmul(weight, vectors, precision=lax.Precision.HIGHEST), 0)
 
@@ -305,10 +342,12 @@ def ridge_optimum(weight: Array, covariance: Array, noise: Array, radius: Array)
         s, penalty = size(jnp.append(jnp.sqrt(values) * error, noise)), size(values * error)
         return penalty_radius(penalty, s, penalty / ridge) - radius
 
+    # exp(-80) is below rounding even in float64, on either side of the largest eigenvalue.
     middle = jnp.log(values[-1])
     ridge = jnp.exp(bracketed_root(excess, middle - 80, middle + 80))
     steep = size(inside / jnp.sqrt(values))
     natural = (radius == 0) | ((noise == 0) & (radius * steep <= MEAN_SIZE * size(inside)))
+    # (w_o - w) / ridge in the eigenbasis: v times ||w||, and it stays finite as the ridge vanishes.
     shrunk = inside / (values + jnp.where(natural, 0, ridge))
     n = size(values * shrunk)
 

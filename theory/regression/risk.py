@@ -19,6 +19,7 @@ from theory.rules.direction import norm_order
 from theory.rules.risk import dual_norm
 
 _BALLS: dict[float, Callable[[Any], Threat]] = {1.0: L1Ball, 2.0: L2Ball, float("inf"): LinfBall}
+# The order of the ball whose dual norm is ||.||_p, so that `dual_norm` serves for both.
 _POLAR = {1.0: float("inf"), 2.0: 2.0, float("inf"): 1.0}
 
 
@@ -28,7 +29,8 @@ def times(matrix: Array, vector: Array) -> Array:
 
 
 def root_of_square(square: Array) -> Array:
-    """Returns the square root of what is not negative, whose derivative at zero is zero."""
+    """Returns the square root of what is not negative, (...), whose derivative at zero is zero."""
+    # Both branches of a where are differentiated: sqrt must not see the zero.
     positive = square > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
@@ -42,6 +44,7 @@ def deviation(problem: Regression, weight: Array) -> Array:
     """
     error = problem.weight - weight
     square = jnp.sum(error * times(problem.covariance, error), -1)
+    # A quadratic form of a singular covariance can round to just below zero.
     return root_of_square(jnp.maximum(square, 0) + problem.noise**2)
 
 
@@ -73,10 +76,12 @@ def squared_risk(
         return standard
     positive = s > 0
     scaled = mean / jnp.where(positive, s, 1)
+    # E|r| of r ~ N(m, s^2), a folded normal; without residual it is |m|.
     size = s * MEAN_SIZE * jnp.exp(-scaled * scaled / 2) + mean * (1 - 2 * ndtr(-scaled))
     size = jnp.where(positive, size, jnp.abs(mean))
     push = threat.radius * dual_norm(threat, weight)
-    return standard + 2 * push * size + push * push
+    risk: Array = standard + 2 * push * size + push * push
+    return risk
 
 
 def ball_order(threat: Threat) -> float:
@@ -92,7 +97,7 @@ def ball_order(threat: Threat) -> float:
 
 
 def ball(order: float, radius: Array) -> Threat:
-    """Returns the l_p ball of that order and radius."""
+    """Returns the l_p ball of that order and radius, (...)."""
     return _BALLS[order](radius)
 
 
@@ -114,8 +119,10 @@ def zero_radius(problem: Regression, threat: Threat) -> Array:
     0.751988
     """
     moment = times(problem.covariance, problem.weight)
+    # What is left of y by no weights at all is y: their residual is of its standard deviation.
     spread = deviation(problem, jnp.zeros_like(problem.weight))
-    return polar_norm(ball_order(threat), moment) / (MEAN_SIZE * spread)
+    radius: Array = polar_norm(ball_order(threat), moment) / (MEAN_SIZE * spread)
+    return radius
 
 
 def optimality_multiplier(problem: Regression, weight: Array, threat: Threat) -> Array:
@@ -136,6 +143,13 @@ def optimality_multiplier(problem: Regression, weight: Array, threat: Threat) ->
 
 
 def multiplier(radius: Array, s: Array, push: Array) -> Array:
-    """Returns kappa = eps s (c s + push) / (s + c push), push = eps N; zero if s = push = 0."""
+    """Returns kappa = eps s (c s + push) / (s + c push), push = eps N; zero if s = push = 0, (...).
+
+    Args:
+        radius: eps >= 0, (...).
+        s: standard deviation of the residual, >= 0, (...).
+        push: how far the attack moves a prediction, >= 0, (...).
+    """
     under = s + MEAN_SIZE * push
-    return radius * s * (MEAN_SIZE * s + push) / jnp.where(under > 0, under, 1)
+    kappa: Array = radius * s * (MEAN_SIZE * s + push) / jnp.where(under > 0, under, 1)
+    return kappa

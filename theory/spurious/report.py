@@ -46,7 +46,7 @@ class GroupReport(NamedTuple):
 
 
 class Reliance(NamedTuple):
-    """Share of the weights' l_1 norm on the background, and ratio of l_2 norms to the core's."""
+    """Share of the weights' l_1 norm off the core, and ratio of l_2 norms to the core's, (...)."""
 
     share: Array
     ratio: Array
@@ -71,7 +71,8 @@ def group_report(correct: ArrayLike, labels: ArrayLike, attributes: ArrayLike) -
 
     Args:
         correct: whether each image is classified rightly, or how probably, in [0, 1], (..., n).
-        labels, attributes: -1 or +1, (n,).
+        labels: -1 or +1, (n,).
+        attributes: -1 or +1, (n,).
 
     Returns:
         A `GroupReport`; quantities of groups without images are nan.
@@ -96,6 +97,7 @@ def group_report(correct: ArrayLike, labels: ArrayLike, attributes: ArrayLike) -
     require_values("correct", right, UNIT_INTERVAL, "what is right")
     for name, value in (("labels", label), ("attributes", attribute)):
         require_shape(name, value, value.shape == right.shape[-1:], f"({right.shape[-1]},)")
+        # Inside jit values are not known; an image of another label is then in no group.
         if not isinstance(value, Tracer) and not np.isin(np.asarray(value), (-1, 1)).all():
             raise InvalidInput(f"{name}: must be -1 or +1 everywhere")
     sides = jnp.asarray([-1, 1], label.dtype)
@@ -112,6 +114,7 @@ def _report(hits: Array, counts: Array) -> GroupReport:
     accuracies = _ratio(hits, counts)
     flat = accuracies.reshape(*hits.shape[:-2], 4)
     worst = jnp.argmin(jnp.where(jnp.isnan(flat), jnp.inf, flat), -1)
+    # Aligned groups are on the diagonal, conflicting ones off it.
     pooled, balanced = [], []
     for side in (jnp.eye(2, dtype=bool), ~jnp.eye(2, dtype=bool)):
         chosen = jnp.broadcast_to(side, hits.shape)
@@ -159,19 +162,26 @@ def weight_reliance(weight: ArrayLike, core: ArrayLike) -> Reliance:
     # In units of the largest entry, so that no square overflows or underflows.
     largest = jnp.max(jnp.abs(w), -1, keepdims=True)
     size = jnp.abs(w) / jnp.where(largest > 0, largest, 1)
-    one, two = (
+    sums, squares = (
         [jnp.sum(jnp.where(side, size**power, 0), -1) for side in (mask, ~mask)] for power in (1, 2)
     )
-    empty, none = two[0] == 0, (two[0] == 0) & (two[1] == 0)
-    root = jnp.sqrt(jnp.where(two[1] > 0, two[1] / jnp.where(empty, 1, two[0]), 1))
-    ratio = jnp.where(empty, jnp.inf, jnp.where(two[1] > 0, root, 0))
+    empty, none = squares[0] == 0, (squares[0] == 0) & (squares[1] == 0)
+    root = jnp.sqrt(jnp.where(squares[1] > 0, squares[1] / jnp.where(empty, 1, squares[0]), 1))
+    ratio = jnp.where(empty, jnp.inf, jnp.where(squares[1] > 0, root, 0))
     return Reliance(
-        _ratio(one[1], one[0] + one[1]), jnp.where(none, jnp.nan, ratio.astype(w.dtype))
+        _ratio(sums[1], sums[0] + sums[1]), jnp.where(none, jnp.nan, ratio.astype(w.dtype))
     )
 
 
 def background_gap(same_class: ArrayLike, any_class: ArrayLike) -> Array:
     """Returns accuracy with backgrounds of the same class minus that with those of a random class.
+
+    Args:
+        same_class: accuracy where each background is from another image of the class, (...).
+        any_class: accuracy where it is from an image of any class, (...).
+
+    Raises:
+        InvalidInput: for an accuracy outside [0, 1].
 
     References:
         xiao2021noise; theory document D3.
@@ -194,8 +204,10 @@ def effective_robustness(
     logit scale.
 
     Args:
-        clean, shifted: accuracies of the models to judge, in [0, 1], (...).
-        reference_clean, reference_shifted: those of the reference models, in (0, 1), (k,).
+        clean: accuracies of the models to judge, in [0, 1], (...).
+        shifted: theirs after the shift, in [0, 1], (...).
+        reference_clean: accuracies of the reference models, in (0, 1), (k,).
+        reference_shifted: theirs after the shift, in (0, 1), (k,).
 
     Returns:
         Differences of accuracies, (...); nan with fewer than two different reference models.
@@ -217,6 +229,7 @@ def effective_robustness(
     before, after, x, y = values
     require_shape("reference_clean", x, x.ndim == 1, "(k,)")
     require_shape("reference_shifted", y, y.shape == x.shape, f"{x.shape}, as reference_clean says")
+    # On logits, as Taori et al. fit: on accuracies themselves the line could leave [0, 1].
     u, v = logit(x), logit(y)
     deviation = u - jnp.mean(u) if x.size else u
     slope = _ratio(jnp.sum(deviation * v), jnp.sum(deviation**2))

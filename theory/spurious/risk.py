@@ -20,7 +20,12 @@ from theory.numerics.root import bracketed_root
 from theory.problem import Threat
 from theory.rules.direction import norm_order
 
+# Brackets over the quarter turn: two roots closer than a quarter of a degree are not told apart.
 _CELLS = 400
+
+
+# What nu is on one smooth piece: its parts in cos psi, in sin psi, and the constant one.
+_Piece = tuple[Any, Any, Any]
 
 
 def _check_attribute(model: Any) -> None:
@@ -36,7 +41,7 @@ def _check_attribute(model: Any) -> None:
 
 @checked_namedtuple(_check_attribute, static=("core_pixels", "spurious_pixels"))
 class SpuriousAttribute(NamedTuple):
-    """The law of x = y m t_C + a n t_S + s noise; fields broadcast.
+    """The law of x = y m t_C + a n t_S + s noise; arrays (...), which broadcast.
 
     Args:
         core: m > 0, the distance of the class means from the centre along the core template.
@@ -59,7 +64,7 @@ class SpuriousAttribute(NamedTuple):
 
 
 class GroupAccuracies(NamedTuple):
-    """Accuracy where the attribute is that of the label, and where it is not."""
+    """Accuracy where the attribute is that of the label, and where it is not, (...) each."""
 
     aligned: Array
     conflicting: Array
@@ -68,6 +73,11 @@ class GroupAccuracies(NamedTuple):
 def attack_norm(model: SpuriousAttribute, angle: Array, threat: Threat) -> Array:
     """Returns nu, the dual norm of cos(psi) t_C + sin(psi) t_S, for any l_p and any angle, (...).
 
+    Args:
+        model: the law, whose numbers of pixels count here.
+        angle: psi in radians, (...).
+        threat: any l_p ball; only its norm matters.
+
     >>> from theory.problem import LinfBall
     >>> model = SpuriousAttribute(1.0, 1.0, 1.0, 1.0, core_pixels=4, spurious_pixels=9)
     >>> round(float(attack_norm(model, jnp.pi / 2, LinfBall(0.1))), 5)  # sqrt(9)
@@ -75,18 +85,23 @@ def attack_norm(model: SpuriousAttribute, angle: Array, threat: Threat) -> Array
     """
     order = norm_order(threat)
     power = 1 - 1 / order  # 1 / q
+    # A flat template of l_2 norm one on k pixels has the l_q norm k^(1/q - 1/2).
     core = jnp.abs(jnp.cos(angle)) * model.core_pixels ** (power - 0.5)
     spurious = jnp.abs(jnp.sin(angle)) * model.spurious_pixels ** (power - 0.5)
     if power == 0:
         return jnp.maximum(core, spurious)
+    # These without powers, whose derivatives are infinite where a template has no weight.
     if power == 1:
-        return core + spurious
+        both: Array = core + spurious
+        return both
     if order == 2:
         return jnp.ones_like(core + spurious)
-    return (core ** (1 / power) + spurious ** (1 / power)) ** power
+    norm: Array = (core ** (1 / power) + spurious ** (1 / power)) ** power
+    return norm
 
 
 def _margins(model: SpuriousAttribute, angle: Array, threat: Threat | None) -> GroupAccuracies:
+    """Returns z_a and z_c, whose normal distribution function the accuracies are."""
     core, spurious = model.core * jnp.cos(angle), model.spurious * jnp.sin(angle)
     cost = 0.0 if threat is None else threat.radius * attack_norm(model, angle, threat)
     return GroupAccuracies(
@@ -100,6 +115,11 @@ def group_accuracies(
     """Returns natural (no threat) or robust accuracy of each group of a rule of this angle, (...).
 
     Phi((m cos psi +- n sin psi - eps nu) / s), accurate relative to its size when small.
+
+    Args:
+        model: the law; its agreement does not matter.
+        angle: psi in radians, (...).
+        threat: an l_p ball, or None.
 
     References:
         moayeri2022explicit; theory document C9.
@@ -117,6 +137,11 @@ def attribute_risk(model: SpuriousAttribute, angle: Array, threat: Threat | None
 
     After a shift of the correlation pass the model with the new agreement.
 
+    Args:
+        model: the law of the images that are classified.
+        angle: psi in radians, (...).
+        threat: an l_p ball, or None.
+
     References:
         moayeri2022explicit; theory document C9.
 
@@ -126,10 +151,11 @@ def attribute_risk(model: SpuriousAttribute, angle: Array, threat: Threat | None
     """
     aligned, conflicting = _margins(model, jnp.asarray(angle), threat)
     r = model.agreement
-    return (1 + r) / 2 * ndtr(-aligned) + (1 - r) / 2 * ndtr(-conflicting)
+    risk: Array = (1 + r) / 2 * ndtr(-aligned) + (1 - r) / 2 * ndtr(-conflicting)
+    return risk
 
 
-def _slope(model: SpuriousAttribute, angle: Array, threat: Threat, piece: tuple) -> Array:
+def _slope(model: SpuriousAttribute, angle: Array, threat: Threat, piece: _Piece) -> Array:
     """Returns the derivative of the risk in the angle, over a positive function of it.
 
     `piece` says what nu is: its parts in cos psi, in sin psi, and the constant one.
@@ -146,16 +172,18 @@ def _slope(model: SpuriousAttribute, angle: Array, threat: Threat, piece: tuple)
         / model.noise
         for sign in (1, -1)
     )
-    # Densities of the two groups relative to the larger one.
+    # Densities of the two groups relative to the larger one: where both underflow, as for well
+    # separated classes, the slope still has its sign, and that is all that a bracket asks for.
     log_a = jnp.log1p(model.agreement) - aligned**2 / 2
     r = model.agreement
     log_c = jnp.where(r < 1, jnp.log1p(-jnp.where(r < 1, r, 0)), -jnp.inf) - conflicting**2 / 2
     share = jax.nn.sigmoid(log_a - log_c)
     change = pull * sine + threat.radius * k_spurious * cosine
-    return change - (2 * share - 1) * model.spurious * cosine
+    slope: Array = change - (2 * share - 1) * model.spurious * cosine
+    return slope
 
 
-def _pieces(model: SpuriousAttribute, order: float) -> list[tuple[tuple[Any, Any, Any], Any, Any]]:
+def _pieces(model: SpuriousAttribute, order: float) -> list[tuple[_Piece, Any, Any]]:
     """Returns where nu is one smooth function: its parts, see `_slope`, and the angles."""
     half = jnp.pi / 2
     core, spurious = model.core_pixels, model.spurious_pixels
@@ -163,6 +191,7 @@ def _pieces(model: SpuriousAttribute, order: float) -> list[tuple[tuple[Any, Any
         return [((0.0, 0.0, 1.0), 0.0, half)]
     if order == jnp.inf:
         return [((core**0.5, spurious**0.5, 0.0), 0.0, half)]
+    # ||.||_inf of the rule is that of the brighter template: one below the kink, the other above.
     kink = float(np.arctan((spurious / core) ** 0.5))
     return [((core**-0.5, 0.0, 0.0), 0.0, kink), ((0.0, spurious**-0.5, 0.0), kink, half)]
 
@@ -196,8 +225,10 @@ def spurious_angle(model: SpuriousAttribute, threat: Threat) -> Array:
     shape = jnp.broadcast_shapes(*(jnp.shape(v) for v in fields))
     dtype = model.core.dtype
     flat = [jnp.broadcast_to(jnp.asarray(v, dtype), shape).reshape(-1) for v in fields]
-    one = functools.partial(_angle, model.core_pixels, model.spurious_pixels, type(threat), order)
-    return jax.vmap(one)(*flat).reshape(shape)
+    angle_of = functools.partial(
+        _angle, model.core_pixels, model.spurious_pixels, type(threat), order
+    )
+    return jax.vmap(angle_of)(*flat).reshape(shape)
 
 
 def _angle(
@@ -210,6 +241,8 @@ def _angle(
         other = (order,) if "p" in ball._fields else ()
         return rows, ball._make((values[4], *other))
 
+    # The risk can have several minima (C9): all are found and the lowest is taken, angle zero and
+    # the ends of the pieces among them.
     model, threat = parts(*fields, radius)
     candidates, pieces = [jnp.zeros(1, radius.dtype)], _pieces(model, order)
     for piece, low, high in pieces:
@@ -220,6 +253,7 @@ def _angle(
             return _slope(law, x, ball, piece)
 
         at = lax.stop_gradient(slope(ends, *values))
+        # A minimum is where the slope turns from minus to plus; brackets without one are given up.
         roots = bracketed_root(slope, ends[:-1], ends[1:], *values)
         candidates += [jnp.where((at[:-1] < 0) & (at[1:] >= 0), roots, ends[-1])]
     angles = jnp.concatenate(candidates)
@@ -238,7 +272,7 @@ def _log_risk(model: SpuriousAttribute, angle: Array, threat: Threat) -> Array:
 
 
 class NoiseAccuracies(NamedTuple):
-    """Accuracy with extra noise on all core pixels, and with it on all the others."""
+    """Accuracy with extra noise on all core pixels, and with it on all the others, (...) each."""
 
     foreground: Array
     background: Array
@@ -249,8 +283,8 @@ def noise_accuracies(model: SpuriousAttribute, angle: Array, extra: Array) -> No
 
     Args:
         model: the law; nothing is clipped.
-        angle: of the rule.
-        extra: standard deviation >= 0 of the noise that is added to each of those pixels.
+        angle: of the rule, radians, (...).
+        extra: standard deviation >= 0 of the noise that is added to each of those pixels, (...).
 
     References:
         moayeri2022rival10; theory document D2.
@@ -277,6 +311,9 @@ def relative_foreground_sensitivity(accuracies: NoiseAccuracies) -> Array:
 
     Positive when noise on the foreground, the core, does more harm than on the background.
 
+    Args:
+        accuracies: with noise on either part, in [0, 1], (...).
+
     References:
         moayeri2022rival10; theory document D2.
 
@@ -285,5 +322,6 @@ def relative_foreground_sensitivity(accuracies: NoiseAccuracies) -> Array:
     """
     foreground, background = (jnp.asarray(a) for a in accuracies)
     mean = (foreground + background) / 2
+    # The largest difference that two accuracies of this mean can have.
     room = 2 * jnp.minimum(mean, 1 - mean)
     return jnp.where(room > 0, (background - foreground) / jnp.where(room > 0, room, 1), 0)

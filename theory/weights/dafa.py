@@ -18,7 +18,8 @@ from theory.noun import require_shape, require_values
 
 Ties = Literal["keep", "lower-both"]
 Transfer = Literal["balanced", "before-2024-09"]
-Attack = Literal["scaled", "reference-pgd"]
+BudgetRule = Literal["scaled", "reference-pgd"]
+Attack = BudgetRule  # the name under which `nets.fairness.dafa` still takes it
 
 _ROW_SUM = 1e-4  # means of softmax rows in float32 are far closer to sum one
 _SHARE = Interval.parse("[0, 1]")
@@ -44,7 +45,7 @@ class AttackBudget(NamedTuple):
 
 
 def as_floating(name: str, value: ArrayLike) -> Array:
-    """Returns `value` as an array of floating dtype; `name` is for the message.
+    """Returns `value`, (...), as an array of floating dtype; `name` is for the message.
 
     Raises:
         InvalidInput: if it is not made of real numbers.
@@ -104,6 +105,7 @@ def class_similarity(probabilities: ArrayLike, labels: ArrayLike) -> Array:
     require_shape("labels", labels, labels.shape == values.shape[:1], "(n,) as probabilities say")
     require_values("probabilities", values, _SHARE, "every probability")
     one_hot = jax.nn.one_hot(labels, values.shape[-1], dtype=values.dtype)
+    # At full precision: rows must sum to one, and tensor cores would round them to three digits.
     sums = jnp.einsum("nc,nk->ck", one_hot, values, precision=jax.lax.Precision.HIGHEST)
     return sums / jnp.maximum(jnp.sum(one_hot, 0), 1)[:, None]
 
@@ -161,15 +163,20 @@ def dafa_weights(
 
 
 def _transfer(similarity: Array, strength: Array, ties: Ties, transfer: Transfer) -> Array:
-    own = jnp.diagonal(similarity, axis1=-2, axis2=-1)
-    row, column = own[..., :, None], own[..., None, :]
+    """Returns 1 + lambda (what each class takes - what is taken from it), (..., K)."""
+    recognised = jnp.diagonal(similarity, axis1=-2, axis2=-1)
+    row, column = recognised[..., :, None], recognised[..., None, :]
     taken = similarity * column  # by i from j: P_ij P_jj
     harder = (row < column).astype(similarity.dtype)
-    pairs = jnp.broadcast_to(~jnp.eye(own.shape[-1], dtype=bool), similarity.shape)
+    pairs = jnp.broadcast_to(~jnp.eye(recognised.shape[-1], dtype=bool), similarity.shape)
     tied = (row == column) & pairs
     gain = jnp.sum(harder * taken, -1)
+    # Every transfer has a giver and a taker, so weights sum to K. Until commit 74657cd (September
+    # 2024) the published loop subtracted P_ij P_jj from the easier class i, not P_ji P_ii.
     lost = taken if transfer == "balanced" else jnp.swapaxes(taken, -1, -2)
     loss = jnp.sum(harder * lost, -2)
+    # The published loop has `if P_ii < P_jj: take, else: give`, so that of two equal classes both
+    # give; the algorithm in the paper leaves them alone.
     if ties == "lower-both":
         also = jnp.swapaxes(taken, -1, -2) if transfer == "balanced" else taken
         loss = loss + jnp.sum(jnp.where(tied, also, 0), -1)
@@ -177,7 +184,11 @@ def _transfer(similarity: Array, strength: Array, ties: Ties, transfer: Transfer
 
 
 def _raised(weights: Array, floor: float) -> ClassWeights:
-    """Returns the weights raised to the floor and rescaled to their number, where one is below."""
+    """Returns the weights raised to the floor and rescaled to their number, where one is below.
+
+    A negative weight, which the published code lets through, would climb its class's loss and turn
+    the interval [x - W radius, x + W radius] inside out.
+    """
     clipped = jnp.any(weights < floor, -1)
     raised = jnp.maximum(weights, floor)
     scaled = raised * (weights.shape[-1] / jnp.sum(raised, -1, keepdims=True))
@@ -185,7 +196,7 @@ def _raised(weights: Array, floor: float) -> ClassWeights:
 
 
 def dafa_budget(
-    weights: ArrayLike, radius: ArrayLike, step: ArrayLike, *, attack: Attack = "scaled"
+    weights: ArrayLike, radius: ArrayLike, step: ArrayLike, *, attack: BudgetRule = "scaled"
 ) -> AttackBudget:
     """Returns the attack radius and step of each class under DAFA weights.
 
@@ -198,9 +209,11 @@ def dafa_budget(
         weights: positive class weights, (..., K).
         radius: of the unweighted attack, >= 0, (...).
         step: of the unweighted attack, >= 0, (...).
+        attack: "scaled", or "reference-pgd" to repeat what the published code does.
 
     Raises:
-        InvalidInput: for a weight <= 0, whose ball would be empty, or another value out of range.
+        InvalidInput: for a weight <= 0, whose ball would be empty, another value out of range, or
+            an unknown rule.
 
     References:
         lee2024dafa and its code; theory document B1, quirk 3.
@@ -209,7 +222,7 @@ def dafa_budget(
     >>> budget.radius.tolist(), budget.step.tolist()
     ([12.0, 4.0], [3.0, 1.0])
     """
-    require_known("attack", attack, get_args(Attack))
+    require_known("attack", attack, get_args(BudgetRule))
     weights = as_floating("weights", weights)
     radius, step = (per_class(x, weights) for x in (radius, step))
     require_values("weights", weights, POSITIVE, "every class weight")
@@ -217,6 +230,8 @@ def dafa_budget(
     require_values("step", step, NON_NEGATIVE, "the step of the attack")
     if attack == "scaled":
         return AttackBudget(weights * radius, weights * step)
+    # `madry_loss` ends each iteration by a second step of the same gradient, unscaled, and projects
+    # on the plain ball: together (W + 1) steps, and no point ever leaves the plain radius.
     plain = jnp.where(weights > 1, radius, jnp.minimum(weights * radius + step, radius))
     return AttackBudget(plain, (weights + 1) * step)
 
@@ -243,6 +258,8 @@ def trix_targeted(probabilities: ArrayLike, labels: ArrayLike) -> Array:
     labels = jnp.asarray(labels)
     similarity = class_similarity(probabilities, labels)
     count = similarity.shape[-1]
+    # The published file adds this to the diagonal, where a class without samples has a zero; it is
+    # kept so that weights agree with that file to the last place.
     similarity = similarity + 1e-8 * jnp.eye(count, dtype=similarity.dtype)
     weights = _transfer(similarity, jnp.ones(1, similarity.dtype), "keep", "balanced")[labels]
     return weights < jnp.mean(weights)

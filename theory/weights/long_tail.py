@@ -18,6 +18,7 @@ _SHARE = Interval.parse("[0, 1]")
 
 
 def _counts(counts: ArrayLike) -> Array:
+    """Returns class counts as floats, (..., K), once they are known to be positive."""
     values = as_floating("counts", counts)
     require_shape("counts", values, values.ndim >= 1 and values.shape[-1] >= 1, "(..., K)")
     require_values("counts", values, POSITIVE, "every class count")
@@ -45,8 +46,10 @@ def effective_number_weights(counts: ArrayLike, overlap: ArrayLike) -> Array:
     counts = _counts(counts)
     b = per_class(overlap, counts)
     require_values("overlap", b, _SHARE, "the overlap b")
+    # Both ends of the formula are 0 / 0: by their limits, with a harmless b where it is not used.
     inside = (b > 0) & (b < 1)
     safe = jnp.where(inside, b, 0.5)
+    # 1 - b^n by expm1 and log1p: b is 0.9999 and more in the paper, where 1 - b^n would cancel.
     effective = -jnp.expm1(counts * jnp.log1p(safe - 1)) / (1 - safe)
     effective = jnp.where(inside, effective, jnp.where(b == 1, counts, 1))
     weights = 1 / effective
@@ -55,6 +58,13 @@ def effective_number_weights(counts: ArrayLike, overlap: ArrayLike) -> Array:
 
 def logit_adjustment(counts: ArrayLike, temperature: ArrayLike = 1.0) -> Array:
     """Returns what to add to the logits in the training loss, tau log(n_c / n), (..., K).
+
+    Args:
+        counts: n_c > 0, (..., K).
+        temperature: tau, any finite number, (...).
+
+    Raises:
+        InvalidInput: for a count <= 0 or a temperature that is not finite.
 
     References:
         menon2021logit; at tau = 1 it is `balanced_softmax`.
@@ -71,6 +81,13 @@ def logit_adjustment(counts: ArrayLike, temperature: ArrayLike = 1.0) -> Array:
 def balanced_softmax(logits: ArrayLike, counts: ArrayLike) -> Array:
     """Returns the logarithm of n_c exp(logit_c) / sum n_j exp(logit_j), (..., K).
 
+    Args:
+        logits: (..., K).
+        counts: n_c > 0, (..., K).
+
+    Raises:
+        InvalidInput: for a count <= 0.
+
     References:
         ren2020balanced.
 
@@ -85,6 +102,13 @@ def balanced_softmax(logits: ArrayLike, counts: ArrayLike) -> Array:
 def ldam_margins(counts: ArrayLike, largest: ArrayLike = 0.5) -> Array:
     """Returns what LDAM subtracts from the true logit, largest (min n / n_c)^(1/4), (..., K).
 
+    Args:
+        counts: n_c > 0, (..., K).
+        largest: the margin of the rarest class, > 0, (...).
+
+    Raises:
+        InvalidInput: for a count or a margin <= 0.
+
     References:
         cao2019ldam.
 
@@ -94,6 +118,7 @@ def ldam_margins(counts: ArrayLike, largest: ArrayLike = 0.5) -> Array:
     counts = _counts(counts)
     largest = per_class(largest, counts)
     require_values("largest", largest, POSITIVE, "the margin of the rarest class")
+    # Two square roots are exact where a power of 1/4 need not be: 16 gives 2.
     return largest * jnp.sqrt(jnp.sqrt(jnp.min(counts, -1, keepdims=True) / counts))
 
 
@@ -106,7 +131,10 @@ def ldam_logits(
         logits: (n, K), normalised in the paper.
         labels: true classes in [0, K), (n,).
         margins: from `ldam_margins`, (K,).
-        scale: s.
+        scale: s > 0, what the published code multiplies normalised logits by.
+
+    Raises:
+        InvalidInput: for shapes that do not fit.
 
     References:
         cao2019ldam.

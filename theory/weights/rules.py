@@ -90,6 +90,7 @@ def frl_update(
     targets = FairTargets() if targets is None else targets
     clean = _checked("clean_errors", clean_errors, _SHARE, "every class's clean error")
     robust = _checked("robust_errors", robust_errors, _SHARE, "every class's robust error")
+    # Robust error is clean error plus boundary error: each part has its own constraint.
     boundary = robust - clean
     excess = [
         error - jnp.mean(error, -1, keepdims=True) - slack
@@ -97,12 +98,15 @@ def frl_update(
     ]
     return FairMultipliers(
         _within(multipliers.clean + targets.rate * excess[0], targets.limit),
+        # Twice the rate, as in the published code.
         _within(multipliers.boundary + 2 * targets.rate * excess[1], targets.limit),
+        # Never cut: the factor on the radius that is made of it, `frl_radii`, is.
         multipliers.margin + targets.margin_rate * excess[1],
     )
 
 
 def _within(multipliers: Array, limit: float) -> Array:
+    """Returns multipliers cut at zero, scaled down where they sum to more than the limit."""
     positive = jnp.maximum(multipliers, 0)
     total = jnp.sum(positive, -1, keepdims=True)
     return positive * jnp.where(total > limit, limit / jnp.where(total > limit, total, 1), 1)
@@ -114,6 +118,12 @@ def frl_weights(multipliers: ArrayLike) -> Array:
     Applied to the clean loss with the clean multipliers and to the robust loss with the boundary
     multipliers. None is negative while the multipliers sum to at most one.
 
+    Args:
+        multipliers: lambda, the `clean` or the `boundary` ones of `FairMultipliers`, (..., K).
+
+    Raises:
+        InvalidInput: for a multiplier that is not finite.
+
     References:
         xu2021robust and its code; theory document B3.
 
@@ -121,11 +131,19 @@ def frl_weights(multipliers: ArrayLike) -> Array:
     [0.6, 0.4]
     """
     values = _checked("multipliers", multipliers, REAL, "every multiplier (finite)")
+    # The code writes 1/K + (K - 1)/K lambda_i - 1/K sum of the other lambda_j: the same number.
     return 1 / values.shape[-1] + values - jnp.mean(values, -1, keepdims=True)
 
 
 def frl_radii(margin: ArrayLike, low: float = 0.98, high: float = 3.0) -> Array:
     """Returns FRL's factor on each class's radius, exp(2 lambda) cut at `low` and `high`, (..., K).
+
+    Args:
+        margin: lambda, the margin multipliers, (..., K).
+        low, high: the least and the largest factor.
+
+    Raises:
+        InvalidInput: for a multiplier that is not finite.
 
     References:
         xu2021robust and its code (high = 2.5 in its reweighting file); theory document B3.
@@ -178,6 +196,8 @@ def cfa_calibration(
         require_values(name, array, NON_NEGATIVE, f"the {name.replace('_', ' ')}")
         values.append(array)
     radius, beta, first, second = values
+    # TRADES adds b KL to the cross entropy; the published code divides by 1 + b, so that no class
+    # counts for more than another in all. A low accuracy lowers the radius and b alike.
     strength = (second + accuracy) * beta
     return TradesWeights((first + accuracy) * radius, strength / (1 + strength))
 
@@ -189,9 +209,12 @@ def cfa_average(
 
     Args:
         average, current: parameters, pytrees of one structure.
-        worst_accuracy: least robust class accuracy of `current` on validation data.
+        worst_accuracy: least robust class accuracy of `current` on validation data, ().
         threshold: below it the average stays.
         decay: share of the old average, in [0, 1].
+
+    Raises:
+        InvalidInput: for a decay outside [0, 1].
 
     References:
         wei2023cfa and its code (threshold 0.2); theory document B3.
@@ -200,6 +223,8 @@ def cfa_average(
     [1.5, 1.0]
     """
     require_values("decay", jnp.asarray(decay), _SHARE, "the decay of the average")
+    # A where over the leaves, not a cond: the step stays one compiled program, and a nan accuracy
+    # leaves the average as it is.
     good = jnp.asarray(worst_accuracy) >= threshold
     return jax.tree.map(
         lambda old, new: jnp.where(good, decay * old + (1 - decay) * new, old), average, current
@@ -213,6 +238,9 @@ def wat_weights(costs: ArrayLike, rate: float = 0.1) -> Array:
         costs: losses summed over past epochs, of each class and then of all samples, (..., K + 1).
         rate: step of the exponential weights.
 
+    Raises:
+        InvalidInput: for a cost that is not finite.
+
     References:
         li2023wat and its code; theory document B3.
 
@@ -220,6 +248,7 @@ def wat_weights(costs: ArrayLike, rate: float = 0.1) -> Array:
     [0.75, 0.75, 0.75, 0.75]
     """
     values = _checked("costs", costs, REAL, "every cumulative cost (finite)")
+    # K experts of classes and one of the average; the published code multiplies the softmax by K.
     return (values.shape[-1] - 1) * jax.nn.softmax(rate * values, -1)
 
 
@@ -230,6 +259,9 @@ def cfol_probabilities(log_weights: ArrayLike, base: ArrayLike, mixing: float = 
         log_weights: of the exponential weights, zeros at first, (..., K).
         base: the classes' frequencies, of sum one, (..., K).
         mixing: gamma in [0, 1].
+
+    Raises:
+        InvalidInput: for a weight that is not finite, or a frequency outside [0, 1].
 
     References:
         pethick2023cfol and its code; theory document B3.
@@ -252,6 +284,16 @@ def cfol_update(
 ) -> Array:
     """Returns CFOL's log weights after one sampled class's loss: its own grows by rate loss / p.
 
+    Args:
+        log_weights: before the update, (..., K).
+        label: the class that was sampled, (...).
+        loss: its loss, (...).
+        probabilities: with which classes are sampled, (..., K).
+        rate: eta > 0.
+
+    Raises:
+        InvalidInput: for a weight that is not finite, or a probability outside [0, 1].
+
     References:
         pethick2023cfol and its code (Exp3); theory document B3.
 
@@ -261,6 +303,7 @@ def cfol_update(
     values = _checked("log_weights", log_weights, REAL, "every weight's logarithm (finite)")
     chances = _checked("probabilities", probabilities, _SHARE, "every class probability")
     one_hot = jax.nn.one_hot(label, values.shape[-1], dtype=values.dtype)
+    # Over p: the estimate of all classes' losses from one of them is then without bias (Exp3).
     return values + rate * one_hot * per_class(loss, values) / chances.astype(values.dtype)
 
 
@@ -276,6 +319,9 @@ def faal_weights(margins: ArrayLike, radius: ArrayLike = 0.5) -> Array:
             class that is absent.
         radius: of the ball, (...); radius <= 0 or equal margins give the uniform distribution.
 
+    Raises:
+        InvalidInput: for a margin that is not finite.
+
     References:
         zhang2024faal; theory document B3 (closed solution new).
 
@@ -285,11 +331,14 @@ def faal_weights(margins: ArrayLike, radius: ArrayLike = 0.5) -> Array:
     """
     values = _checked("margins", margins, REAL, "every class margin (finite)")
     radius = jnp.asarray(radius).astype(values.dtype)
-    return jnp.vectorize(_worst_distribution, signature="(k),()->(k)")(values, radius)
+    # Closed but for a root, where the published code calls a convex solver for every batch.
+    worst: Array = jnp.vectorize(_worst_distribution, signature="(k),()->(k)")(values, radius)
+    return worst
 
 
 @jax.jit
 def _worst_distribution(margins: Array, radius: Array) -> Array:
+    """Returns p_c ~ 1 / (e^t + gap_c), (K,), with t such that KL(u || p) is the radius."""
     gaps = jnp.max(margins) - margins
     widest = jnp.max(gaps)
     moved = (widest > 0) & (radius > 0)
@@ -297,9 +346,12 @@ def _worst_distribution(margins: Array, radius: Array) -> Array:
     relative = gaps / jnp.where(widest > 0, widest, 1)
     open_gap = relative > 0
     log_gaps = jnp.where(open_gap, jnp.log(jnp.where(open_gap, relative, 1)), _NO_GAP)
+    # Any radius that has a root: the result is not used, but its derivative must not be nan.
     goal = jnp.where(moved, radius, 0.1)
     count = margins.shape[-1]
 
+    # KL(u || p) = mean log(1 / p) - log K, which falls in t from infinity to zero: in logarithms
+    # throughout, as the gaps of one batch span all magnitudes.
     def excess(t: Array, log_gaps: Array, goal: Array) -> Array:
         height = jnp.logaddexp(t, log_gaps)
         return jnp.mean(height) + logsumexp(-height) - jnp.log(jnp.asarray(count, t.dtype)) - goal

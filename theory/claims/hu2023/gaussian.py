@@ -32,13 +32,14 @@ from theory.claims.settings.two_classes import (
 )
 from theory.domain import Interval
 from theory.problem import LinearClassifier, Mixture
-from theory.rules import optimal
+from theory.rules import direction, optimal
 from theory.rules import risk as linear
 
 KEY = "hu2023accuracydisparity"
 # Where `theory.stable` evaluates the law.
 TABULATED = Interval.parse("[0.1, 2]")
 SHAPE = "Gaussian, isotropic, equal class scales"
+# For each noise its classes at a scale ratio, its name in words, and the result that covers it.
 NOISES: dict[str, tuple[Callable[[jax.Array], Mixture], str, str]] = {
     "gaussian": (gaussian, "Gaussian noise of any covariance", "T1"),
     "cauchy": (
@@ -55,6 +56,7 @@ NOISES: dict[str, tuple[Callable[[jax.Array], Mixture], str, str]] = {
 
 
 def _closed_form(problem: Callable[..., Problem]) -> Callable[..., tuple[jax.Array, ...]]:
+    # Of the very problem that is simulated: neither can drift away from the other.
     return lambda **parameters: linear.class_risks(*problem(**parameters))
 
 
@@ -63,6 +65,7 @@ def robust_risk(law: str, norm: Norm) -> Claim:
     mixture, noise, result = NOISES[law]
 
     def problem(radius: jax.Array, scale_ratio: jax.Array) -> Problem:
+        # A rule that is optimal for nothing: about an optimum a wrong radius or scale hardly shows.
         return Problem(mixture(scale_ratio), fixed_rule(radius), norm.ball(radius))
 
     return Claim(
@@ -108,10 +111,11 @@ def _optimum(norm: Norm, imbalance_ratio: jax.Array, radius: jax.Array) -> Probl
 
 
 def _margin(norm: Norm, radius: jax.Array) -> jax.Array:
-    return optimal.optimal_direction(isotropic(jnp.ones_like(radius)), norm.ball(radius)).margin
+    return direction.optimal_direction(isotropic(jnp.ones_like(radius)), norm.ball(radius)).margin
 
 
 def _least_risk(norm: Norm, imbalance_ratio: jax.Array, radius: jax.Array) -> tuple[jax.Array]:
+    # Written out, not by `linear.risk`, as this formula is what the claim is about.
     margin, prior = _margin(norm, radius), isotropic(imbalance_ratio).prior
     shift = jnp.log(imbalance_ratio) / (2 * jnp.where(margin > 0, margin, 1))
     least = (1 - prior) * ndtr(-shift - margin) + prior * ndtr(shift - margin)
@@ -141,6 +145,8 @@ def optimal_direction(norm: Norm) -> Claim:
     def problem(degrees: jax.Array, radius: jax.Array) -> Problem:
         best = _optimum(norm, jnp.ones_like(radius), radius)
         along = best.classifier.weight / jnp.linalg.norm(best.classifier.weight)
+        # The rule turns in the plane of the optimum and a direction across it. At R = 1 the best
+        # intercept is the same in every direction, so the bias stays.
         across = jnp.asarray(WEIGHT, radius.dtype)
         across -= jnp.sum(across * along) * along
         turn = degrees * (math.pi / 180)
@@ -221,9 +227,10 @@ def _majority_gains(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns which class gains: the majority (negative) one, once log R exceeds a threshold."""
     standard, robust = (
-        optimal.optimal_direction(isotropic(imbalance_ratio), threat)
+        direction.optimal_direction(isotropic(imbalance_ratio), threat)
         for threat in (None, norm.ball(radius))
     )
+    # The threshold of T6.5 from its own terms: `majority_gain_threshold` is not asked.
     half_gap = jnp.asarray(HALF_GAP, radius.dtype)
     natural_margin = jnp.sum(robust.weight * half_gap) / jnp.linalg.norm(robust.weight)
     pull = 1 / robust.margin - 1 / standard.margin

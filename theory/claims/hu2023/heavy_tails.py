@@ -16,6 +16,8 @@ from theory.domain import REAL, Interval
 from theory.problem import LinearClassifier, StableMixture, imbalance_ratio, prior_of_ratio
 from theory.rules import optimal
 from theory.rules import risk as linear
+from theory.rules.direction import optimal_direction
+from theory.rules.intercept import optimal_shift
 
 KEY = "hu2023accuracydisparity"
 SHAPE = "independent stable noise, equal class scales"
@@ -61,10 +63,12 @@ def _trained(norm: Norm) -> Callable[..., Problem]:
 def _reduced(norm: Norm, radius: jax.Array, **law: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the natural margin and the intercept of the robust-optimal rule."""
     mixture = _mixture(**law)
-    direction = optimal.optimal_direction(mixture, norm.ball(radius))
+    direction = optimal_direction(mixture, norm.ball(radius))
     ratio = imbalance_ratio(mixture.prior)
-    shift = optimal.optimal_shift(direction.margin, mixture.scales, ratio, mixture.alpha)
+    shift = optimal_shift(direction.margin, mixture.scales, ratio, mixture.alpha)
+    # The means lie symmetrically, so that the positive one is half their difference.
     natural = jnp.sum(direction.weight * mixture.means[1])
+    # A constant rule is an infinite intercept: the distribution function then gives 0 and 1.
     scale = linear.projection_scale(mixture, direction.weight)
     return natural / scale, jnp.where(shift.trivial, shift.label * jnp.inf, shift.beta)
 
@@ -73,6 +77,7 @@ def optimal_class_risks(norm: Norm) -> Claim:
     """Returns the claim that the robust optimum's natural class risks have a closed form."""
 
     def predict(**parameters: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # On a line, by margin and intercept; the simulator has the rule in all coordinates.
         natural, beta = _reduced(norm, **parameters)
         unit = _mixture(parameters["imbalance_ratio"], parameters["stability_index"])
         return (
@@ -128,9 +133,10 @@ def constant_rule_wins(norm: Norm) -> Claim:
     def problem(imbalance_ratio: jax.Array, intercept: jax.Array, **law: jax.Array) -> Problem:
         mixture = _mixture(imbalance_ratio, **law)
         threat = norm.ball(jnp.full_like(intercept, radius))
-        found = optimal.optimal_direction(mixture, threat)
-        unit = found.margin * linear.projection_scale(mixture, found.weight)
-        return Problem(mixture, LinearClassifier(found.weight, -intercept * unit), threat)
+        # Intercepts in units of the margin, so that the grid means the same for every index.
+        best = optimal_direction(mixture, threat)
+        unit = best.margin * linear.projection_scale(mixture, best.weight)
+        return Problem(mixture, LinearClassifier(best.weight, -intercept * unit), threat)
 
     def predict(imbalance_ratio: jax.Array, **_: jax.Array) -> tuple[jax.Array]:
         return (prior_of_ratio(imbalance_ratio),)

@@ -19,7 +19,7 @@ __all__ = ["closed_risks"]
 
 @functools.singledispatch
 def closed_risks(problem: Any) -> tuple[jax.Array, ...]:
-    """Returns the closed form of the risk of each label of a problem, scalars.
+    """Returns the closed form of the risk of each label of a problem, () each.
 
     Raises:
         InvalidInput: for a problem of a kind that claims do not speak of.
@@ -29,9 +29,11 @@ def closed_risks(problem: Any) -> tuple[jax.Array, ...]:
 
 @closed_risks.register
 def _(problem: Problem) -> tuple[jax.Array, ...]:
+    """Returns the risks of the negative and the positive class, () each."""
     return linear.class_risks(*problem)
 
 
+# Here and not beside the types: `theory.claims.claim` must load without any formula.
 closed_risks.register(multiclass.class_errors)
 closed_risks.register(multiclass.reached_targets)
 closed_risks.register(regression.squared_risks_of_arms)

@@ -7,5 +7,5 @@ from theory.regression.risk import squared_risk
 
 
 def squared_risks_of_arms(problem: RegressionProblem) -> tuple[jax.Array, ...]:
-    """Returns the squared risk under attack of each arm of a problem."""
+    """Returns the squared risk under attack of each arm of a problem, () each."""
     return tuple(squared_risk(problem.law, problem.weight, problem.threat))

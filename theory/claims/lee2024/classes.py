@@ -30,6 +30,7 @@ from theory.multiclass.risk import isotropic_classes, nearest_mean_scores
 from theory.problem import L2Ball
 
 NEAR, HUB = 3.0, 5.0
+# By how much the radius grows from one gap to the one that it is compared with.
 STEP = 0.4
 LINE = ("far", "middle", "near")
 PAIRS = tuple(f"{y} to {j}" for y in LINE for j in LINE if j != y)
@@ -65,6 +66,7 @@ def _estimand(
 
 
 LINE_ERRORS = Estimand("robust class error", LINE, lambda _: np.eye(3), labels=LINE)
+# The middle class has both neighbours, so its error is the largest, and the far one's the smallest.
 GAP = _estimand(
     "largest minus smallest robust class error", "gap", LINE, {"middle": 1.0, "far": -1.0}
 )
@@ -103,11 +105,18 @@ def _targets_on_line(radius: jax.Array, far_distance: jax.Array) -> TargetedProb
 
 
 def _line_errors(radius: jax.Array, far_distance: jax.Array) -> tuple[jax.Array, ...]:
+    # Thresholds of the nearest-mean rule lie halfway between neighbours.
     places = _places(far_distance)
     return tuple(1 - line_accuracies((places[1:] + places[:-1]) / 2, places, 1.0, radius))
 
 
+def _near_error(radius: jax.Array, far_distance: jax.Array) -> tuple[jax.Array]:
+    """Returns the chance that an attack carries a point past the middle to its near neighbour."""
+    return (ndtr(radius - NEAR / 2) + 0 * far_distance,)
+
+
 def _around_hub(closeness: jax.Array, radius: jax.Array) -> MulticlassProblem:
+    # Twins at +-asin(closeness / 2) from an axis, as far from the hub as the third class.
     sine, none = closeness / 2, jnp.zeros_like(closeness)
     cosine = jnp.sqrt(1 - sine**2)
     across = jnp.stack([none, -jnp.ones_like(none), cosine, cosine])
@@ -144,7 +153,7 @@ def near_neighbour_sets_gap() -> Claim:
             RADIUS._replace(default=(0.0, 0.3, 0.6), domain=Interval(0.0, NEAR / 2)),
         ),
         problem=_on_line,
-        predict=lambda radius, far_distance: (ndtr(radius - NEAR / 2) + 0 * far_distance,),
+        predict=_near_error,
         relation="==",
         estimand=GAP,
         assumptions=(SHAPE, ON_LINE),
@@ -191,7 +200,7 @@ def nearest_most_reachable() -> Claim:
         source=Source(KEY, "observation of the paper; theory document A6.e"),
         axes=(RADIUS, FAR._replace(default=(NEAR, 6.0))),
         problem=_targets_on_line,
-        predict=lambda radius, far_distance: (ndtr(radius - NEAR / 2) + 0 * far_distance,),
+        predict=_near_error,
         relation="<=",
         estimand=FAR_REACH,
         assumptions=(SHAPE, ON_LINE),
@@ -202,6 +211,7 @@ def similar_share_falls() -> Claim:
     """Returns the claim that attacks dilute the preference for the similar class."""
 
     def natural_share(radius: jax.Array, far_distance: jax.Array) -> tuple[jax.Array]:
+        # What the share would be if the attack raised the errors towards both classes alike.
         near, far = jnp.full_like(radius, NEAR / 2), far_distance / 2
         return (ndtr(-far) / ndtr(-near) * ndtr(radius - near),)
 

@@ -6,6 +6,7 @@ Two Gaussian classes at a distance, in sds of the negative class; the positive c
 wide; balanced, l_2 threat, optimal linear rule of the given loss weights.
 """
 
+import functools
 import math
 
 import jax
@@ -39,6 +40,7 @@ SCALE_RATIO = Axis(
 
 def _mixture(distance: jax.Array, scale_ratio: jax.Array, weight: jax.Array) -> GaussianMixture:
     """Returns classes whose robust distance is `distance`; `weight` is rho, put into the prior."""
+    # An attack of the radius brings both classes closer, each by it.
     gap = (distance + 2 * RADIUS) * jnp.asarray(ALONG, distance.dtype)
     scales = jnp.stack([jnp.ones_like(scale_ratio), scale_ratio])
     return GaussianMixture(jnp.stack([0 * gap, gap]), scales, 1 / (1 + weight))
@@ -51,6 +53,7 @@ def _trained(distance: jax.Array, scale_ratio: jax.Array, weight: jax.Array) -> 
         L2Ball(jnp.asarray(RADIUS, distance.dtype)),
     )
     rule = optimal_classifier(mixture, threat)
+    # Loss weights act on training as a prior does; what is simulated is balanced all the same.
     return Problem(mixture._replace(prior=EVEN), rule, threat)
 
 
@@ -62,19 +65,22 @@ def _errors(distance: jax.Array, scale_ratio: jax.Array) -> tuple[jax.Array, ...
     return tuple(closed_form(distance, scale_ratio))
 
 
+# A claim on the rule of equal weights; a claim that says more replaces what differs.
+_claim = functools.partial(
+    Claim, axes=(DISTANCE, SCALE_RATIO), problem=_equal, assumptions=(SHAPE,)
+)
+
+
 def class_errors() -> Claim:
     """Returns the claim that the class errors of the optimal rule have their closed form."""
-    return Claim(
+    return _claim(
         name="distance-class-errors",
         statement="The robust class errors of the optimal linear rule are Phi(-u_-) and "
         "Phi(-u_+) with K u_+ + u_- = distance and u_-^2 - u_+^2 = 2 log K.",
         source=Source(KEY, "theory document A2 (rho = 1)"),
-        axes=(DISTANCE, SCALE_RATIO),
-        problem=_equal,
         predict=_errors,
         relation="==",
         estimand=CLASS_RISKS,
-        assumptions=(SHAPE,),
     )
 
 
@@ -85,13 +91,11 @@ def disparity_grows() -> Claim:
         there = closed_form(distance + 0.5, scale_ratio)
         return (there.positive - there.negative,)
 
-    return Claim(
+    return _claim(
         name="distance-raises-disparity",
         statement="Classes at a distance have at least the robust accuracy disparity that they "
         "would have 0.5 sds farther apart.",
         source=Source(KEY, "theorem (reconstructed); theory document A4.a"),
-        axes=(DISTANCE, SCALE_RATIO),
-        problem=_equal,
         predict=farther,
         relation=">=",
         estimand=DISPARITY,
@@ -101,6 +105,7 @@ def disparity_grows() -> Claim:
 
 def _rises(distance: jax.Array, scale_ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns where an error exceeds the one at distance zero: u_- is back at that distance."""
+    # (k - 1)(k + 1) for k^2 - 1, which cancels near equal scales.
     k = scale_ratio
     least = jnp.sqrt(2 * (k - 1) * (k + 1) * jnp.log(k))
     back = 2 * k * least / ((k - 1) * (k + 1))
@@ -114,16 +119,13 @@ def every_error_falls() -> Claim:
         errors = closed_form(0 * distance, scale_ratio)
         return tuple(errors)
 
-    return Claim(
+    return _claim(
         name="distance-lowers-every-error",
         statement="Both classes have at most the robust error that they have at distance zero.",
         source=Source(KEY, "reading of the abstract; theory document A4.c"),
-        axes=(DISTANCE, SCALE_RATIO),
-        problem=_equal,
         predict=touching,
         relation="<=",
         estimand=CLASS_RISKS,
-        assumptions=(SHAPE,),
         fails=Failure(
             "the narrow class's error rises with distance up to sqrt(2 log K) and is back where it "
             "was at 2 K sqrt(2 log(K) / (K^2 - 1))",
@@ -139,17 +141,14 @@ def narrow_class_peak() -> Claim:
         bound = distance_fairness.peak_error(scale_ratio)[0]
         return bound, jnp.ones_like(distance)
 
-    return Claim(
+    return _claim(
         name="narrow-class-error-peak",
         statement="The robust error of the narrow class is at most Phi(-sqrt(2 log K)) at every "
         "distance (equality at sqrt(2 log K)); nothing bounds that of the wide class.",
         source=Source(KEY, "theory document A4.c"),
-        axes=(DISTANCE, SCALE_RATIO),
-        problem=_equal,
         predict=peak,
         relation="<=",
         estimand=CLASS_RISKS,
-        assumptions=(SHAPE,),
     )
 
 
@@ -157,6 +156,7 @@ def fair_weight() -> Claim:
     """Returns the claim that a loss weight of K makes the errors equal, wherever it is true."""
 
     def problem(distance: jax.Array, scale_ratio: jax.Array) -> Problem:
+        # `_trained` takes negative over positive; the fair weight is positive over negative.
         return _trained(distance, scale_ratio, 1 / distance_fairness.fair_weight(scale_ratio))
 
     def predict(distance: jax.Array, scale_ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -229,7 +229,7 @@ def wider_is_worse() -> Claim:
         errors = closed_form(distance, scale_ratio)
         return (errors.positive - errors.negative < half_as_wide(scale_ratio, distance)[0],)
 
-    return Claim(
+    return _claim(
         name="unequal-variance-raises-disparity",
         statement="The robust accuracy disparity is at least that at half the scale ratio and the "
         "same distance.",
@@ -238,11 +238,9 @@ def wider_is_worse() -> Claim:
             SCALE_RATIO._replace(default=(2.0, 2.8, 4.0, 8.0, 16.0, 64.0), domain=Interval(2, 1e4)),
             DISTANCE._replace(default=(0.0, 1.0, 12.0)),
         ),
-        problem=_equal,
         predict=half_as_wide,
         relation=">=",
         estimand=DISPARITY,
-        assumptions=(SHAPE,),
         fails=Failure(
             "once the scale ratio is some way past exp(distance^2 / 2): the disparity peaks and "
             "falls back to 1/2",

@@ -21,6 +21,7 @@ from theory.spurious.risk import SpuriousAttribute, attribute_risk, group_accura
 KEY = "moayeri2022explicit"
 CORE_PIXELS, SPURIOUS_PIXELS = 4, 9
 CORE = 1.6
+# As far as the attack leaves a margin: an l_inf radius moves each of the 13 pixels.
 RADII = {"l1": (0.0, 0.5, 1.0, 2.0), "l2": (0.0, 0.3, 0.6, 1.0), "linf": (0.0, 0.1, 0.2, 0.3)}
 AGREEMENT = Axis(
     "agreement", "agreement r of label and spurious attribute", (0.6, 0.95), UNIT_INTERVAL
@@ -35,6 +36,7 @@ ANGLE = Axis(
 EVERY_ANGLE = {"l1": (0.0, 0.6, 1.2), "l2": (0.0, 0.6, 1.2), "linf": (0.0, 0.4, 0.8)}
 # Where every angle is tried, on fewer pixels: amplitudes, noise and agreement.
 TRIED, TRIED_PIXELS = (CORE, 1.6, 1.0, 0.8), (1, 4)
+# The sign of the spurious template in the mean of the positive class.
 GROUPS = {"aligned": 1, "conflicting": -1}
 
 
@@ -62,6 +64,7 @@ def _group(
     spurious: jax.Array,
 ) -> Problem:
     """Returns one group, pixel by pixel, and the rule that is trained on both at the radius."""
+    # A group holds images of both labels, one the mirror image of the other: two classes at +-mean.
     core, other = _templates(CORE_PIXELS, SPURIOUS_PIXELS, spurious.dtype)
     angle = spurious_angle(_model(agreement, spurious), norm.ball(radius))
     mean = CORE * core + side * spurious * other
@@ -77,7 +80,9 @@ def trained_risk(norm: Norm, group: str, attacked: bool) -> Claim:
     """Returns the claim that a group's risk under the trained rule has its closed form."""
     side, kind = GROUPS[group], "robust" if attacked else "natural"
 
-    def predict(radius: jax.Array, agreement: jax.Array, spurious: jax.Array) -> tuple:
+    def predict(
+        radius: jax.Array, agreement: jax.Array, spurious: jax.Array
+    ) -> tuple[jax.Array, ...]:
         model, ball = _model(agreement, spurious), norm.ball(radius)
         angle = spurious_angle(model, ball)
         error = 1 - getattr(group_accuracies(model, angle, ball if attacked else None), group)
@@ -101,7 +106,10 @@ def trained_risk(norm: Norm, group: str, attacked: bool) -> Claim:
 def harm(norm: Norm, where: str | None) -> Claim:
     """Returns the claim that adversarial training costs the conflicting group natural accuracy."""
 
-    def predict(radius: jax.Array, agreement: jax.Array, spurious: jax.Array) -> tuple:
+    def predict(
+        radius: jax.Array, agreement: jax.Array, spurious: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        # The group under the rule that is trained without an attack.
         return tuple(
             linear.class_risks(
                 *_group(norm, -1, False, jnp.zeros_like(radius), agreement, spurious)

@@ -48,9 +48,11 @@ RADII = {
 ASSUMES = ("Gaussian features", "optimal intercept", "one core and one spurious feature")
 # The radius up to which reliance is compared with its growth in proportion to the radius.
 REFERENCE = 0.8
+# Core features, and the covariance of each with the spurious one at scale one: 4 * 0.45 > 1.
 CORES, SHARED = 4, 0.45
 
 
+# Components are linear in the arms, which see the same draws: differences lose most of their noise.
 FIXED = squared_risks(
     "squared risk",
     ("standard", "adversarial"),
@@ -78,6 +80,7 @@ RELIANCE = squared_risks(
     {"noise on the spurious": {"noisy": 1, "standard": -1}},
     signed=True,
 )
+# flipped - standard >= standard - noise^2, with what is random on one side.
 PRICE = squared_risks(
     "flipped minus twice the standard squared risk",
     TRAINED,
@@ -132,29 +135,37 @@ def fixed_risk(norm: Norm) -> Claim:
     )
 
 
+def _on_trained_pair(norm: Norm) -> functools.partial[Claim]:
+    """Returns what makes a claim on the trained pair, which may replace what differs."""
+    return functools.partial(
+        Claim,
+        axes=(radius_axis(*RADII[norm.name]), SCALE, SPREAD),
+        problem=trained_arms(norm),
+        assumptions=ASSUMES,
+    )
+
+
 def trained_risk(norm: Norm) -> Claim:
     """Returns the claim that a trained pair lies on its closed path, by its risks."""
 
     def predict(
         radius: jax.Array, scale_ratio: jax.Array, noise: jax.Array
     ) -> tuple[jax.Array, ...]:
+        # Standard risk of the same weights once the correlation has its other sign.
         law, ball = pair(scale_ratio, noise), norm.ball(radius)
         weight = trained(law, ball)
         after = pair(scale_ratio, noise, -CORRELATION)
         return squared_risk(law, weight, ball), squared_risk(after, weight)
 
-    return Claim(
+    return _on_trained_pair(norm)(
         name=f"trained-squared-risk-{norm.name}",
         statement=f"Adversarial training against {norm.name} gives a pair of features the weights "
         "of its closed path: with them it has this adversarial risk, and this standard risk when "
         "the correlation of core and spurious feature has changed its sign.",
         source=Source(KEY, "C3, C7"),
-        axes=(radius_axis(*RADII[norm.name]), SCALE, SPREAD),
-        problem=trained_arms(norm),
         predict=predict,
         relation="==",
         estimand=RISKS,
-        assumptions=ASSUMES,
     )
 
 
@@ -168,18 +179,15 @@ def shift_costs(norm: Norm, when: str) -> Claim:
         weight = trained(law, norm.ball(radius))
         return flip_cost(law, weight), EXTRA * weight[1] ** 2
 
-    return Claim(
+    return _on_trained_pair(norm)(
         name=f"spurious-shift-cost-{norm.name}",
         statement=f"After training against {norm.name} a change of sign of the correlation b costs "
         "4 |b| (theta - w_C) |w_S|, and noise of variance v on the spurious feature v w_S^2: "
         f"{when}.",
         source=Source(KEY, "C3, C7, the paper's claim (iii)"),
-        axes=(radius_axis(*RADII[norm.name]), SCALE, SPREAD),
-        problem=trained_arms(norm),
         predict=predict,
         relation="==",
         estimand=COSTS,
-        assumptions=ASSUMES,
     )
 
 
@@ -189,11 +197,12 @@ def growth(norm: Norm) -> Claim:
     def predict(
         radius: jax.Array, scale_ratio: jax.Array, noise: jax.Array
     ) -> tuple[jax.Array, ...]:
+        # From the start: at least in proportion to the radius, so that no radius is without effect.
         reference = norm.ball(jnp.full_like(radius, REFERENCE))
         weight = trained(pair(scale_ratio, noise), reference)
         return (EXTRA * (radius / REFERENCE * weight[1]) ** 2,)
 
-    return Claim(
+    return _on_trained_pair(norm)(
         name=f"spurious-reliance-grows-{norm.name}",
         statement=f"Training against {norm.name} makes the rule rely on the spurious feature, its "
         f"weight growing at least in proportion to the radius up to {REFERENCE:g}.",
@@ -208,11 +217,9 @@ def growth(norm: Norm) -> Claim:
             SCALE,
             SPREAD._replace(default=(0.1, 0.5)),
         ),
-        problem=trained_arms(norm),
         predict=predict,
         relation=">=",
         estimand=RELIANCE,
-        assumptions=ASSUMES,
         fails=Failure(
             "with little noise in y at small radii: without any, training changes nothing up to "
             "the radius sqrt(2 / pi) sd(x_C | x_S)"
@@ -255,6 +262,7 @@ def _four_cores(radius: jax.Array, scale_ratio: jax.Array, noise: jax.Array) -> 
         coupling = sign * SHARED * scale_ratio
         return Block(CORES, 1, one, none, scale_ratio**2 + extra, none, coupling, one, noise)
 
+    # By the pair that it is equivalent to (C6): a closed path for a fit in five dimensions.
     twin, back = block_pair(block(1, 0), LINF.ball(radius))
     core, spurious = trained(twin, LINF.ball(radius)) * back
     weight = jnp.stack([core] * CORES + [spurious])
@@ -269,19 +277,17 @@ def doubled_price(norm: Norm, where: str) -> Claim:
     def predict(
         radius: jax.Array, scale_ratio: jax.Array, noise: jax.Array
     ) -> tuple[jax.Array, ...]:
+        # See PRICE; training without an attack has the standard risk noise^2.
         return (-(noise**2),)
 
-    return Claim(
+    return _on_trained_pair(norm)(
         name=f"flip-doubles-price-{norm.name}",
         statement=f"Training against {norm.name} reduces distributional robustness: a change of "
         "sign of the correlation at least doubles what it costs in standard risk.",
         source=Source(KEY, "C7, the paper's claim (iii)"),
-        axes=(radius_axis(*RADII[norm.name]), SCALE, SPREAD),
-        problem=trained_arms(norm),
         predict=predict,
         relation=">=",
         estimand=PRICE,
-        assumptions=ASSUMES,
         fails=Failure(where),
     )
 
@@ -294,17 +300,15 @@ def keeping_helps(norm: Norm) -> Claim:
     ) -> tuple[jax.Array, ...]:
         return jnp.zeros_like(radius), jnp.zeros_like(radius)
 
-    return Claim(
+    return _on_trained_pair(norm)(
         name=f"preserved-correlation-helps-{norm.name}",
         statement=f"Where the correlation is preserved, training against {norm.name} with the "
         "spurious feature gives no larger adversarial, and no larger standard risk than without.",
         source=Source(KEY, "C7, the paper's claim (iii), converse"),
-        axes=(radius_axis(*RADII[norm.name]), SCALE, SPREAD),
         problem=kept_and_dropped(norm),
         predict=predict,
         relation="<=",
         estimand=KEPT,
-        assumptions=ASSUMES,
         fails=Failure("standard risk at small radii, where the spurious feature raises it"),
     )
 
@@ -319,7 +323,7 @@ def optimal(norm: Norm) -> Claim:
         least = squared_risk(law, trained(law, ball), ball)
         return least, least, least, least
 
-    return Claim(
+    return _on_trained_pair(norm)(
         name=f"trained-weights-are-optimal-{norm.name}",
         statement=f"The weights of the closed path have the least adversarial squared risk against "
         f"{norm.name}: a step along either axis lowers it nowhere.",
@@ -334,7 +338,6 @@ def optimal(norm: Norm) -> Claim:
         predict=predict,
         relation=">=",
         estimand=MOVED,
-        assumptions=ASSUMES,
     )
 
 

@@ -29,6 +29,7 @@ COVARIANCE = np.array([[1.0, 0.2, 0.6], [0.2, 1.0, 0.3], [0.6, 0.3, 1.5]])
 # Where a covariance joins a core with the spurious feature: what a shift of the law changes.
 COUPLES = (TRUE != 0)[:, None] != (TRUE != 0)[None, :]
 ASSUMES = ("Gaussian features", "optimal intercept", "two core features and one spurious one")
+# Two sizes: small steps see a slope, large ones that the minimum is global.
 STEP = Axis("step", "size of the step", (0.05, 0.2), POSITIVE)
 MOVES = tuple(f"w{feature} {way}" for feature in (1, 2, 3) for way in ("up", "down"))
 MOVED = squared_risks("squared risk", MOVES, {name: {name: 1} for name in MOVES}, signed=False)
@@ -46,6 +47,7 @@ def _moved(
     law: Regression, weight: jax.Array, step: jax.Array, norm: Norm, radius: jax.Array
 ) -> RegressionProblem:
     """Returns the weights a step away from these, along each axis up and down, under attack."""
+    # +1 and -1 along each axis in turn, as MOVES names them.
     moves = step * jnp.asarray(np.kron(np.eye(len(TRUE)), [[1.0], [-1.0]]), step.dtype)
     count = len(MOVES)
     return RegressionProblem(
@@ -138,6 +140,7 @@ def break_even_shift(norm: Norm) -> Claim:
     """Returns the claim of how much of the correlation must survive for keeping to pay."""
 
     def problem(radius: jax.Array, noise: jax.Array) -> RegressionProblem:
+        # Weights are those of the training law throughout; only the law that they meet changes.
         law, ball, none = _law(noise), norm.ball(radius), jnp.zeros_like(radius)
         both, factors = keep_or_drop(law, ball), break_even(law, ball)
         keep, drop = both.keep.weight, both.drop.weight
@@ -149,6 +152,7 @@ def break_even_shift(norm: Norm) -> Claim:
         )
 
     def predict(radius: jax.Array, noise: jax.Array) -> tuple[jax.Array, ...]:
+        # The factors are chosen so that two differences vanish; the third needs no factor.
         law, none = _law(noise), jnp.zeros_like(radius)
         flipped = _law(noise, -1.0).covariance
         return none, none, shift_cost(law, flipped, fit(law, norm.ball(radius)).weight)

@@ -18,7 +18,7 @@ LEVELS = (*np.linspace(0.48, 0.04, 12), *np.geomspace(0.02, 1e-4, 8))
 
 
 class LawTails(NamedTuple):
-    """Tail probabilities at increasing thresholds, and their derivatives in each parameter."""
+    """Tail probabilities at increasing thresholds, and their derivatives in a parameter, (n,)."""
 
     thresholds: np.ndarray
     beyond: np.ndarray
@@ -56,18 +56,18 @@ def law_tails(alpha: float | None, /, **off: float) -> LawTails:
         # N(0, 1) is the law of index 2 at scale 1 / sqrt(2).
         half = stable.isf(levels, index) / (np.sqrt(2.0) if alpha is None else 1.0)
         thresholds = jnp.concatenate([-half, half[::-1]])
-        place = [jnp.asarray(off.get(name, 0.0), jnp.float64) for name in names]
+        planted = [jnp.asarray(off.get(name, 0.0), jnp.float64) for name in names]
 
         def beyond(*parameters: jax.Array) -> jax.Array:
             log_scale, shift, *rest = parameters
             standard = (thresholds - shift) * jnp.exp(-log_scale)
             return stable.sf(standard, index + rest[0]) if rest else ndtr(-standard)
 
-        slopes = jax.jacfwd(beyond, argnums=tuple(range(len(names))))(*place)
+        slopes = jax.jacfwd(beyond, argnums=tuple(range(len(names))))(*planted)
         directions = {n: np.asarray(slope) for n, slope in zip(names, slopes, strict=True)}
         order = np.argsort(np.asarray(thresholds))
         return LawTails(
             np.asarray(thresholds)[order],
-            np.asarray(beyond(*place))[order],
+            np.asarray(beyond(*planted))[order],
             {name: slope[order] for name, slope in directions.items()},
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from theory.claims.claim import Axis, RegressionProblem, arms
 from theory.claims.settings.two_classes import Norm
@@ -33,7 +34,14 @@ SPREAD = Axis("noise", "standard deviation of y given x", (NOISE,), NON_NEGATIVE
 def pair(
     scale_ratio: jax.Array, noise: jax.Array, correlation: float = CORRELATION, extra: float = 0.0
 ) -> Regression:
-    """Returns the law, with this correlation and this extra variance of the spurious feature."""
+    """Returns the law, with this correlation and this extra variance of the spurious feature.
+
+    Args:
+        scale_ratio: standard deviation of the spurious over the core feature, ().
+        noise: standard deviation of y given x, ().
+        correlation: of the two features.
+        extra: variance that is added to the spurious one.
+    """
     one, covariance = jnp.ones_like(scale_ratio), correlation * scale_ratio
     rows = jnp.stack([one, covariance]), jnp.stack([covariance, scale_ratio**2 + extra])
     return Regression._make((jnp.stack([one, 0 * one]), jnp.stack(rows), noise))
@@ -45,13 +53,14 @@ def trained(law: Regression, threat: Threat) -> jax.Array:
     The closed path at the penalty kappa that belongs to the radius, by bisection:
     kappa (s + c eps N) = eps s (c s + eps N) (theory document C2, C3).
     """
+    # Not `pair_fit`: the claims need an optimum of their own, compiled in a fraction of the time.
     order = ball_order(threat)
     (a, b), (_, d) = law.covariance
     largest = polar_norm(order, times(law.covariance, law.weight))
 
     def at(share: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns penalty and weights at this share of the way."""
-        rest = jnp.maximum(1 - share, jnp.finfo(share.dtype).eps)
+        rest = jnp.maximum(1 - share, np.finfo(share.dtype).eps)
         penalty = (a + d) * share / rest if order == 2 else share * largest
         return penalty, pair_weights(law, penalty, threat)
 

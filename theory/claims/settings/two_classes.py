@@ -32,7 +32,10 @@ COVARIANCE = 0.4 ** np.abs(np.subtract.outer(np.arange(DIMENSION), np.arange(DIM
 
 
 class Norm(NamedTuple):
-    """A threat model: its name, its order, its ball and the largest radius of the default grid."""
+    """A threat model: its name, its order, its ball and the largest radius of the default grid.
+
+    `ball` takes a radius, (), or one for each arm, (arms,).
+    """
 
     name: str
     order: float
@@ -79,12 +82,12 @@ def means(like: jax.Array) -> jax.Array:
 
 
 def fixed_rule(like: jax.Array) -> LinearClassifier:
-    """Returns a rule that is optimal for no threat, in the dtype of `like`."""
+    """Returns a rule that is optimal for no threat, weight (8,) in the dtype of `like`, ()."""
     return LinearClassifier(jnp.asarray(WEIGHT, like.dtype), BIAS)
 
 
 def gaussian(scale_ratio: jax.Array) -> Mixture:
-    """Returns balanced Gaussian classes with correlated coordinates and unequal scales."""
+    """Returns balanced Gaussian classes, correlated coordinates, scales 1 and `scale_ratio`, ()."""
     scales = jnp.stack([jnp.ones_like(scale_ratio), scale_ratio])
     return GaussianMixture(
         means(scale_ratio), scales, EVEN, jnp.asarray(COVARIANCE, scale_ratio.dtype)
@@ -92,12 +95,12 @@ def gaussian(scale_ratio: jax.Array) -> Mixture:
 
 
 def stable(alpha: jax.Array, scale_ratio: jax.Array) -> Mixture:
-    """Returns balanced classes with independent stable noise and unequal scales."""
+    """Returns balanced classes, independent stable noise of alpha, (), scales 1 and ratio, ()."""
     scales = jnp.stack([jnp.ones_like(scale_ratio), scale_ratio])
     return StableMixture(means(scale_ratio), scales, EVEN, alpha)
 
 
 def isotropic(imbalance_ratio: jax.Array) -> GaussianMixture:
-    """Returns Gaussian classes with isotropic noise, equal scales and this imbalance ratio."""
+    """Returns Gaussian classes with isotropic noise, equal scales and this imbalance ratio, ()."""
     ones = jnp.ones(2, imbalance_ratio.dtype)
     return GaussianMixture(means(imbalance_ratio), ones, prior_of_ratio(imbalance_ratio))

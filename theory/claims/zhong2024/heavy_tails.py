@@ -18,6 +18,7 @@ from theory.rules import risk as linear
 
 UNEQUAL = 1.5
 HEAVY_RATIO = 2.0
+# Almost Gaussian, and so imbalanced that the intercept reaches the tail at moderate margins.
 LIGHT_INDEX, LIGHT_RATIO = 1.9, 30.0
 
 
@@ -32,6 +33,7 @@ def _mixed(alpha: jax.Array, coefficient: jax.Array, radius: jax.Array) -> Probl
 
 def _margins(alpha: jax.Array, radius: jax.Array) -> jax.Array:
     """Returns the robust margin of the fixed rule over the scale of each class, (2,)."""
+    # Written out for the l_inf ball: the dual norm is the sum of sizes, the scale the alpha-norm.
     weight, bias = fixed_rule(radius)
     loss = radius * jnp.sum(jnp.abs(weight))
     scores = jnp.asarray([-1.0, 1.0], alpha.dtype) * (means(alpha) @ weight + bias)
@@ -76,6 +78,7 @@ def mixing_cauchy_changes_nothing() -> Claim:
         return _mixed(jnp.ones_like(radius), coefficient, radius)
 
     def predict(coefficient: jax.Array, radius: jax.Array) -> tuple[jax.Array, ...]:
+        # Cauchy tails are arctangents: nothing of `theory.stable` is in this closed form.
         margins = _margins(jnp.ones_like(radius), radius) + 0 * coefficient
         negative, positive = jnp.arctan2(1, margins) / jnp.pi
         return negative, positive
@@ -114,7 +117,9 @@ def _intercept(
         below = jnp.log(ratio * spread) + negative < positive
         return jnp.where(below, b, low), jnp.where(below, high, b)
 
-    return jax.lax.fori_loop(0, 60, halve, (-margin, margin))[0]
+    # A bit a step, and some: float64 is halved to rounding, float32 all the more.
+    ends: tuple[jax.Array, jax.Array] = jax.lax.fori_loop(0, 60, halve, (-margin, margin))
+    return ends[0]
 
 
 def mixed_disparity(
@@ -127,15 +132,17 @@ def mixed_disparity(
     """Returns the disparity, at its training margin, of the rule that is optimal on mixed data.
 
     Args:
-        margin: robust margin in units of the scale of the negative class.
-        spread: ratio of the class scales, positive over negative.
-        ratio: imbalance ratio, such that no constant rule is better.
-        alpha: stability index.
-        coefficient: of the pairs; all arguments have one shape or are numbers.
+        margin: robust margin in units of the scale of the negative class, ().
+        spread: ratio of the class scales, positive over negative, ().
+        ratio: imbalance ratio, such that no constant rule is better, ().
+        alpha: stability index, ().
+        coefficient: of the pairs, ().
     """
     b = _intercept(margin, spread, ratio, alpha, _factor(coefficient, alpha))
+    # One call for both classes: the stable law is what takes long to compile.
     negative, positive = stable.sf(jnp.stack([margin - b, (margin + b) / spread]), alpha)
-    return positive - negative
+    disparity: jax.Array = positive - negative
+    return disparity
 
 
 MARGIN = "robust margin, in units of the scale of the negative class"

@@ -57,6 +57,7 @@ def _grows(
     def wider(coefficient: jax.Array, **other: jax.Array) -> tuple[jax.Array, ...]:
         after = disparity(coefficient, **other)
         before = jnp.abs(disparity(jnp.ones_like(coefficient), **other))
+        # SIZE bounds the disparity from both sides: the one that it breaks depends on its sign.
         mixing = (coefficient > 0) & (coefficient < 1)
         return mixing & (after > before), mixing & (-after > before)
 
@@ -110,6 +111,7 @@ def stronger_attack() -> Claim:
         )
 
     def disparity(coefficient: jax.Array, test_radius: jax.Array) -> jax.Array:
+        # Direction and intercept are those of the training radius; only the margin is tested anew.
         line = direction_line(LINF, jnp.full_like(coefficient, radius))
         intercept = meeting_intercept(line.margin(radius), 1.0, variance_factor(coefficient))
         return difference(line_risks(line, test_radius, intercept))
@@ -146,6 +148,7 @@ def mixed_law() -> Claim:
     def disparity(coefficient: jax.Array, radius: jax.Array) -> jax.Array:
         margin, square = direction_line(L2, radius).margin(radius), variance_factor(coefficient)
         intercept, deviation = meeting_intercept(margin, 1.0, square), jnp.sqrt(square)
+        # On the mixed law both scales shrink with the intercept that was chosen for them.
         positive = ndtr(-(intercept + margin) / (SPREAD * deviation))
         return positive - ndtr((intercept - margin) / deviation)
 

@@ -35,6 +35,7 @@ from theory.problem import MixedPairs, Mixture
 from theory.rules import risk as linear
 from theory.rules.risk import ClassRisks
 
+# The class whose noise is larger, and which therefore fares worse without mixing.
 WIDE = Estimand(
     "risk of the class of larger scale", ("positive",), lambda _: np.array([[0.0, 1.0]])
 )
@@ -50,6 +51,7 @@ def trained_risks(setting: Setting) -> Claim:
     def predict(coefficient: jax.Array, radius: jax.Array) -> tuple[jax.Array, ...]:
         return setting.risks(coefficient, radius, jnp.ones_like(radius))
 
+    # At the margin and past it the trained rule is constant, and there is no intercept to speak of.
     inside = Interval(0, setting.norm.margin, False, True)
     return Claim(
         name=f"mixup-trained-risks-{setting.evaluation}",
@@ -81,6 +83,7 @@ def mixed_risks() -> Claim:
         return _pairs_risks(gaussian(jnp.full_like(radius, spread)), coefficient, radius)
 
     def predict(coefficient: jax.Array, radius: jax.Array) -> tuple[jax.Array, ...]:
+        # One law of smaller scale; what is simulated are pairs, each drawn and mixed.
         mixture = gaussian(jnp.full_like(radius, spread))
         mixture = mixture._replace(scales=mixture.scales * jnp.sqrt(variance_factor(coefficient)))
         return linear.class_risks(mixture, fixed_rule(radius), LINF.ball(radius))
@@ -133,6 +136,7 @@ def optimal_intercept() -> Claim:
     def problem(offset: jax.Array, coefficient: jax.Array) -> Problem:
         ones = jnp.ones_like(offset)
         best = trained(LINF, coefficient, 2 * ones, radius * ones)
+        # Judged on the mixed law, for which the rule is optimal; on the original one it is not.
         moved = best.classifier._replace(bias=best.classifier.bias + offset)
         return Problem(MixedPairs(unequal_classes(2 * ones), coefficient), moved, best.threat)
 
@@ -172,6 +176,7 @@ def disparity_shrinks(setting: Setting) -> Claim:
         return setting.problem(coefficient, jnp.full_like(coefficient, radius), imbalance_ratio)
 
     def predict(coefficient: jax.Array, imbalance_ratio: jax.Array) -> tuple[jax.Array, ...]:
+        # A coefficient of one is training without mixing.
         plain = setting.risks(
             jnp.ones_like(coefficient), jnp.full_like(coefficient, radius), imbalance_ratio
         )
