@@ -80,6 +80,7 @@ def baseline(quickly, tmp_path_factory):
     return begun, gpu_baseline.measure(begun)
 
 
+@pytest.mark.slow
 def test_the_record_has_every_field(baseline):
     begun, status = baseline
     assert status == 0
@@ -310,6 +311,7 @@ def test_the_worst_classes_gain_lies_in_its_interval():
     assert low < gain < high
 
 
+@pytest.mark.slow
 def test_the_fork_is_compared_and_goes_on(quickly, tmp_path):
     data = gpu_setup.synthetic(TINY.images, TINY.judged, 8)
     sizes = TINY._replace(warm_up=1, forks=1)

@@ -19,6 +19,8 @@ from sims.sweep.plan import make_plan
 from theory.claims import evaluate
 from theory.claims.registry import find, registered
 
+pytestmark = pytest.mark.slow
+
 PICTURES = registry.pictures()
 
 

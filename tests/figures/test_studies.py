@@ -72,6 +72,7 @@ def drawn(dataset, found):
         plt.close(one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["classes", "classes of two methods", "trade-off", "confusion"])
 def test_no_text_lies_on_another_or_outside(name, drawn):
     figure = drawn[name]
@@ -159,6 +160,7 @@ def test_confusion_is_of_the_best_method_and_adds_up(drawn, found, dataset):
     assert two[0, 0] == pytest.approx(float(own))
 
 
+@pytest.mark.slow
 def test_a_result_file_gives_three_pictures(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(plt.Figure, "savefig", lambda self, path, **_: path.write_bytes(b""))
     folder = tmp_path / "fashion"

@@ -174,6 +174,7 @@ def test_help_comes_without_importing_jax(module):
     assert done.stdout.splitlines()[-1] == "False"
 
 
+@pytest.mark.slow
 def test_the_self_test_sees_every_planted_error(monkeypatch, capsys):
     status, out, _ = _call(monkeypatch, capsys, "sims", "--self-test")
     assert status == 0, out

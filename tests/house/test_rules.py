@@ -37,6 +37,7 @@ def test_ci_runs_exactly_the_readmes_test_command():
     assert all(command.startswith("python3 -m venv .venv && ") for command in commands[:2])
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs():
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     done = subprocess.run(
@@ -58,6 +59,7 @@ def test_the_readmes_layout_names_every_package():
     assert all((ROOT / name).is_dir() for name in named)
 
 
+@pytest.mark.slow
 def test_doctests_pass():
     # Most of their time is compilation, which the lowest level of optimisation halves.
     environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
@@ -82,6 +84,7 @@ def test_doctests_pass():
     assert int(passed) >= 8
 
 
+@pytest.mark.slow
 def test_the_wheel_works_from_another_directory(tmp_path):
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(tmp_path)]
     subprocess.run([*build, str(ROOT)], check=True, capture_output=True)

@@ -8,6 +8,7 @@ import pytest
 
 from figures.__main__ import make
 from nets import __main__ as command
+from nets.evaluation import file as evaluation_file
 from nets.models import registry as models
 from nets.runs import folder as run_folder
 from theory.domain import InvalidInput
@@ -43,6 +44,7 @@ def call(capsys, monkeypatch, *words):
     return stop.value.code, out, error
 
 
+@pytest.mark.slow
 def test_a_network_learns_and_its_classes_are_reported(folders, capsys, monkeypatch):
     status, out, _ = call(
         capsys, monkeypatch, "evaluate", folders[0], "--samples", "300", "--name", "evaluation"
@@ -53,6 +55,28 @@ def test_a_network_learns_and_its_classes_are_reported(folders, capsys, monkeypa
     assert average > 75  # of ten classes; chance is 10
     robust = float(out.split("robust: average ")[1].split(";")[0])
     assert robust < average - 10
+    # The network is linear, so the attacks of the protocol give way to the exact one.
+    assert "still correct in % after clean" in out
+    assert ", exact " in out
+    assert "robust accuracy is exact" in out
+
+
+def test_signs_of_gradient_masking_are_looked_for_when_asked(folders, capsys, monkeypatch):
+    words = ("evaluate", folders[0], "--samples", "300")
+    status, out, _ = call(capsys, monkeypatch, *words, "--masking", "--name", "checked")
+    assert status == 0
+    assert "gradient masking: no sign of it in 9 checks on 100 samples" in out
+    (path,) = folders[0].glob("checked.nc")
+    assert evaluation_file.load(path)["check"].size == 9
+    # The other numbers are those of an evaluation that did not ask.
+    plain = evaluation_file.load(folders[0] / EVALUATION)
+    assert plain.equals(evaluation_file.load(path).drop_dims("check"))
+    status, _, error = call(
+        capsys, monkeypatch, *words, "--masking", "--radius", "0", "--name", "zero"
+    )
+    assert status == 2
+    assert "masking: the radius must be above 0" in error
+    assert not (folders[0] / "zero.nc").exists()
 
 
 def test_two_runs_are_compared_class_by_class(folders, capsys, monkeypatch):

@@ -12,6 +12,8 @@ from support import quick, small_networks
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, L2Ball, LinfBall, LpBall
 
+pytestmark = pytest.mark.slow
+
 BALLS = {1: L1Ball, 2: L2Ball, np.inf: LinfBall}
 RADII = {1: 1.0, 2: 0.6, np.inf: 0.1}
 ORACLE_RADIUS, POINTS = 0.1, 120

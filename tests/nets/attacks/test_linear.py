@@ -80,6 +80,7 @@ def _dual_l2(slope, radius, low, high):
     return scipy.optimize.minimize_scalar(dual, bounds=(-25, 12), options={"xatol": 1e-10}).fun
 
 
+@pytest.mark.slow
 def test_without_bounds_it_is_the_step_of_sims_bit_for_bit():
     scores, x, _ = _problem(2)
     classifier = LinearClassifier(scores.weights[1], scores.biases[1])
@@ -115,6 +116,7 @@ def _assert_inside(threat, x_adv, x, bounds):
     assert np.all(sizes <= np.asarray(threat.radius) * (1 + 10 * eps) + rounding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", BALLS)
 def test_v1_pgd_reaches_the_closed_form_with_bounds(p):
     """Towards each class the lead is linear, and its worst point is found."""
@@ -140,6 +142,7 @@ def losses_of(scores, many, y):
     return np.asarray([losses.margin(linear.logits(scores, x), y) for x in many])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("p", "dtype"), [(1, np.float64), (2, np.float64), (2, np.float32), (np.inf, np.float32)]
 )

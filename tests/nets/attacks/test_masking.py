@@ -104,6 +104,7 @@ def _report(name, threat):
     return masking.masking_report(_measure(threat, [*ZOO, *HONEST].index(name)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_v9_the_zoo_is_raised(name):
     report, sign = _report(name, LinfBall(RADIUS)), ZOO[name][1]
@@ -111,6 +112,7 @@ def test_v9_the_zoo_is_raised(name):
     assert sign in str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threat", [LinfBall(RADIUS), L2Ball(0.25), L1Ball(0.6)])
 def test_v9_honest_networks_are_not(threat):
     for name in HONEST:
@@ -127,6 +129,7 @@ def test_nan_raises_a_check():
     assert masking.masking_report(measured._replace(stuck=jnp.nan)).raised == ("stuck",)
 
 
+@pytest.mark.slow
 def test_the_search_stays_inside_and_finds_what_a_linear_network_has():
     fn = _honest(hidden=0)
     x, y = small_networks.points(POINTS, 1)

@@ -67,6 +67,7 @@ def test_windows_lie_anywhere_and_nowhere_else():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ball", [LinfBall(0.02), L2Ball(0.15), L1Ball(0.8)], ids=["inf", "2", "1"])
 def test_points_lie_in_ball_and_box_flags_hold_and_samples_are_on_their_own(ball):
     attack = jax.jit(lambda keys, x, y: square(keys, network, Target(x, y, ball), queries=60))
@@ -84,6 +85,7 @@ def test_points_lie_in_ball_and_box_flags_hold_and_samples_are_on_their_own(ball
     assert all((a[order] == b).all() for a, b in zip(got, mixed, strict=True))
 
 
+@pytest.mark.slow
 def test_more_queries_go_further_and_no_gradient_is_used():
     def steps(x):
         return jnp.round(8 * network(x)) / 8

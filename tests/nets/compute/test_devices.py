@@ -38,6 +38,8 @@ from support import quick
 from theory.domain import InvalidInput
 from theory.problem import LinfBall
 
+pytestmark = pytest.mark.slow
+
 DEVICES, BATCH, COUNT, STEPS = 4, 40, 200, 5
 
 

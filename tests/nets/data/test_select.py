@@ -129,6 +129,7 @@ WORDS = (
 )
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_see_the_same_classes(tmp_path):
     out = tmp_path / "run"
     assert command.train(WORDS, out=out) == 0

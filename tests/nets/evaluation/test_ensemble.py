@@ -17,6 +17,8 @@ from theory.domain import InvalidInput
 from theory.problem import L1Ball, L2Ball, LinearClassifier, LinearScores, LinfBall, LpBall
 from theory.rules.risk import dual_norm
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(3)
 W1 = RNG.normal(size=(36, 12)).astype(np.float32) / 3
 W2 = RNG.normal(size=(12, 5)).astype(np.float32)

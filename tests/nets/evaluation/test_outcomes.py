@@ -55,6 +55,7 @@ def reference():
     return variables, images, labels, outcomes(images, labels, variables)
 
 
+@pytest.mark.slow
 def test_some_samples_break_and_some_do_not(reference):
     correct = reference[3].correct
     assert reference[3].attacks == ("clean", "pgd", "margin")
@@ -63,6 +64,7 @@ def test_some_samples_break_and_some_do_not(reference):
     assert (np.diff(correct.astype(int), axis=0) <= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [32, NUMBER])
 def test_flags_do_not_depend_on_the_size_of_a_block(reference, block):
     variables, images, labels, expected = reference
@@ -80,6 +82,7 @@ def test_everything_is_bit_identical_in_another_order_and_with_other_padding(ref
     np.testing.assert_array_equal(found.probabilities, expected.probabilities[:, order])
 
 
+@pytest.mark.slow
 def test_everything_is_bit_identical_on_three_devices(reference):
     """The same evaluation in a process of its own with three devices."""
     code = (

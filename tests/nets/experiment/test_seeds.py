@@ -50,6 +50,7 @@ def leaves(progress):
     return jax.tree_util.tree_flatten_with_path((progress.state, progress.chosen))[0]
 
 
+@pytest.mark.slow
 def test_each_seed_has_the_bits_of_a_training_alone(digits, quickly):
     prepared = seeds.prepare(CONFIG.replace(seeds=2), digits)
     found = ended(prepared)
@@ -65,6 +66,7 @@ def test_each_seed_has_the_bits_of_a_training_alone(digits, quickly):
     assert found[0].records[0]["loss"] != found[1].records[0]["loss"]
 
 
+@pytest.mark.slow
 def test_where_seeds_are_batched_only_rounding_differs(digits, quickly, monkeypatch):
     monkeypatch.setattr(batched_seeds, "seeds_take_turns", lambda spec: False)
     prepared = seeds.prepare(PLAIN.replace(seeds=2), digits)
@@ -168,6 +170,7 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_leaves_the_runs_of_each_seed_alone(whole, stubbed, tmp_path):
     assert command.train((*WORDS, "seed=1"), out=tmp_path / "own", report=False) == 0
     for name in FILES:

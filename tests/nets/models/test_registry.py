@@ -213,6 +213,7 @@ def test_logits_are_those_of_the_structure_written_in_numpy(case):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "train"), [("small-cnn", False), ("preact without last norm", True)]
 )

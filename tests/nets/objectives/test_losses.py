@@ -19,6 +19,8 @@ from sims.training.setup import Lanes, Rule, Settings
 from theory.domain import InvalidInput
 from theory.problem import L2Ball, LinfBall
 
+pytestmark = pytest.mark.slow
+
 FREE = (-math.inf, math.inf)
 SIZE, COUNT = 6, 24
 

@@ -21,6 +21,7 @@ def _drawn(ways):
     return np.asarray(jax.jit(jax.vmap(lambda k: partners(k, jnp.asarray(LABELS), ways)))(keys))
 
 
+@pytest.mark.slow
 def test_partners_are_of_the_class_and_everyone_is_taken_once():
     drawn = _drawn(3)
     places = np.arange(len(LABELS))
@@ -49,6 +50,7 @@ def _uniform(chosen):
     return worst * tests > CHANCE
 
 
+@pytest.mark.slow
 def test_each_partner_is_equally_likely():
     """False alarm below 1e-6; a rule that may pair a sample with itself is seen."""
     drawn = _drawn(3)
@@ -69,6 +71,7 @@ def _batch():
     return np.random.default_rng(2).uniform(0, 1, (len(LABELS), 2, 3, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mixing", "weights"),
     [(0.3, [0.3, 0.7]), (1.0, [1.0, 0.0]), (Weights(np.array([0.5, 0.3, 0.2])), [0.5, 0.3, 0.2])],
@@ -91,6 +94,7 @@ def test_a_fixed_coefficient_and_weights_mix_as_they_say(mixing, weights):
         np.testing.assert_array_equal(found, x)
 
 
+@pytest.mark.slow
 def test_the_coefficient_of_beta_is_drawn_for_every_sample_by_its_law():
     """Recovered from the mixed images of 12 samples at 200 keys; false alarm below 1e-6."""
     x, labels, a = np.eye(12)[:, :, None], np.zeros(12, np.int32), 0.7

@@ -201,6 +201,7 @@ def _killed(*_, **__):
     raise _Kill
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_and_leaves_plain_runs(done, tmp_path, capsys, monkeypatch):
     file, out = done
     assert sorted(path.name for path in out.iterdir()) == [

@@ -62,6 +62,7 @@ def flat(variables):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(variables)])
 
 
+@pytest.mark.slow
 def test_the_average_is_of_the_networks_whose_worst_class_is_good_enough(prepared, epochs):
     plan, expected, begun, entered = prepared.training, None, False, []
     for progress in epochs:

@@ -18,6 +18,8 @@ from nets.training import loop, monitor
 from nets.training import step as training_step
 from support import quick, small_training
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Config.of(
     model="preact-resnet-18",
     options={"stem": 4, "widths": [4, 8], "blocks": 1, "mean": 0.13, "std": 0.31},

@@ -21,6 +21,8 @@ from nets.training import checkpoint, loop
 from support import small_training
 from theory.domain import InvalidInput
 
+pytestmark = pytest.mark.slow
+
 CONFIG = small_training.CONFIG
 SETTINGS = {"a": 1}
 

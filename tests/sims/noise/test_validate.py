@@ -51,6 +51,7 @@ def simulated(rng, tails, trials):
     return bins[:, ::-1].cumsum(1)[:, ::-1][:, 1:]
 
 
+@pytest.mark.slow
 def test_a_thousand_true_laws_raise_no_more_alarms_than_budgeted_under_peeking():
     """At level 0.05, 1000 runs of 50 looks: more than 90 alarms have chance below 1e-6.
 

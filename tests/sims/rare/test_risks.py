@@ -55,6 +55,7 @@ def test_gaussian_risks_agree_with_the_closed_form(dimension, covariance):
         assert np.all(found.largest_weight <= found.bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimension", [1, 3, 20])
 def test_stable_risks_agree_with_the_closed_form(dimension):
     """2^18 points see an error of 9 % at any alpha, 16 % at 20 coordinates of alpha 1.9."""

@@ -78,6 +78,7 @@ def test_each_pair_has_a_coefficient_of_its_own():
     np.testing.assert_allclose(variance, 0.75, rtol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixture", [GAUSSIAN, StableMixture(MEANS, [1.0, 1.6], 0.3, 0.8)])
 def test_class_risks_of_fixed_pairs_are_those_of_the_mixed_law(mixture):
     threat = L2Ball(0.3)

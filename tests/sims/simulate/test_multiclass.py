@@ -68,6 +68,7 @@ def _inside(count, probability):
     return (low <= probability) & (probability <= high)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BALLS)
 def test_counts_are_the_closed_forms(name, counts):
     """The intervals are at most 0.008 wide: an error of that size is seen surely."""
@@ -127,6 +128,7 @@ def test_counts_equal_a_recount_of_the_same_points_in_every_direction_of_attack(
             assert abs(wrong.sum() - int(found.errors[y])) <= unclear.sum()
 
 
+@pytest.mark.slow
 def test_two_classes_are_the_linear_rule():
     """The same law, other draws: each pair of exact intervals overlaps but with chance 4e-8."""
     mean = np.array([1.0, 0.4, -0.2], np.float32)
@@ -162,6 +164,7 @@ def test_ties_are_errors_and_the_trials_are_exact():
         assert (np.asarray(found.reached)[OFF] == trials).all()
 
 
+@pytest.mark.slow
 def test_no_threat_is_radius_zero_and_orders_agree():
     none, zero = COUNT(KEY, CLASSES, SCORES, None, 5000), _with_radius("l2", 0.0)
     assert all(map(np.array_equal, none, COUNT(KEY, CLASSES, SCORES, zero, 5000)))

@@ -35,6 +35,7 @@ def law(correlation):
     return Regression([1.0, -0.4, 0.0], covariance, 0.6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ball", [L1Ball, L2Ball, LinfBall])
 def test_simulated_losses_are_the_closed_form(ball):
     train = law(0.9)

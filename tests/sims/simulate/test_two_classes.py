@@ -38,6 +38,7 @@ def test_the_trials_are_exact_and_a_prefix_of_more():
         assert result.errors.tolist() == [0, trials]
 
 
+@pytest.mark.slow
 def test_counts_equal_an_explicit_recount_of_the_same_points():
     x = np.asarray(sample.points(MIXTURE, jax.random.fold_in(KEY, np.uint32(0)), BLOCK), float)
     y = np.array([-1.0, 1.0])
@@ -49,6 +50,7 @@ def test_counts_equal_an_explicit_recount_of_the_same_points():
     assert np.all(np.abs((margins <= 0).sum(1) - _errors(BLOCK)) <= unclear)
 
 
+@pytest.mark.slow
 def test_classes_and_coordinates_are_independent_draws():
     x = np.asarray(sample.noise(MIXTURE, KEY, 50_000), float)
     table = np.concatenate([x[0], x[1]], axis=1)
@@ -57,6 +59,7 @@ def test_classes_and_coordinates_are_independent_draws():
     assert np.abs(correlation).max() < 5.5 / np.sqrt(50_000)
 
 
+@pytest.mark.slow
 def test_covariance_and_scales_shape_the_noise():
     covariance = np.array([[2.0, 0.6], [0.6, 0.5]], np.float32)
     mixture = MIXTURE._replace(covariance=jnp.asarray(covariance), scales=jnp.asarray([1.0, 3.0]))

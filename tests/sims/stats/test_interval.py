@@ -47,6 +47,7 @@ def test_no_trials_say_nothing():
         assert tuple(method(0, 0, 0.01)) == (0, 1)
 
 
+@pytest.mark.slow
 def test_sequence_holds_at_every_look_and_the_fixed_interval_does_not():
     """2000 runs of 2000 trials, a look after each.
 

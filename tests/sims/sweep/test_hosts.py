@@ -17,6 +17,8 @@ from sims.sweep import file as sweep_file
 from sims.sweep.plan import Shard
 from theory.domain import InvalidInput
 
+pytestmark = pytest.mark.slow
+
 SUPPORT = pathlib.Path(__file__).parents[2] / "support"
 NAME = "cauchy-robust-risk-l2"
 GRID = ("--grid", "radius=0:2:5", "scale_ratio=1,2")

@@ -13,6 +13,8 @@ from sims.cli.frame import UNREAD
 from sims.sweep import file as sweep_file
 from sims.training import run as training_run
 
+pytestmark = pytest.mark.slow
+
 WRAPPER = pathlib.Path(__file__).parents[2] / "support" / "interrupted.py"
 NAME = "cauchy-robust-risk-l2"
 CHUNKS = 16

@@ -40,6 +40,7 @@ def call(monkeypatch, capsys):
     return made
 
 
+@pytest.mark.slow
 def test_a_grid_is_trained_kept_and_drawn(call, tmp_path):
     arguments = ("train-grid", "--law", "gaussian", *SMALL, *THREATS, "--out", tmp_path)
     status, out, _ = call("sims", *arguments)
@@ -99,6 +100,7 @@ def test_an_interrupted_training_says_that_it_starts_anew(call, tmp_path, monkey
     assert (status, error) == (130, "stopped; the same command starts anew\n")
 
 
+@pytest.mark.slow
 def test_points_are_means_over_seeds_and_lines_the_optimal_rules():
     threats = tuple(map(parse_threat, ("natural", "l2=2.5", "linf=0.5")))
     grid = Grid("gaussian", (1.0, 5.0), (3, 4), (0.05, 0.01), threats, epochs=3)

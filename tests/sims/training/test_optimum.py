@@ -39,6 +39,7 @@ def total_loss(points, weight, bias, radius, order):
     return np.logaddexp(0, -margin).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", BALLS)
 def test_the_likelihood_gained_over_the_optimal_rule_is_chi_squared(order):
     points, radii = draw(), np.array([0.0, 0.3])

@@ -147,6 +147,7 @@ def test_group_accuracies_are_the_closed_form(name):
         assert missed < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BALLS)
 def test_the_fitted_angle_is_the_closed_form(name):
     """Empirical robust risks of 26 angles on the same 262144 images, each attacked explicitly.

@@ -21,6 +21,7 @@ NAMES = sorted(registered())
 FALSE_ALARM = 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_simulation_does_not_contradict_the_claim(name):
     """An equality that is off by 0.03 at any point, or by 0.015 at the sharpest, would be seen;
@@ -36,6 +37,7 @@ def test_simulation_does_not_contradict_the_claim(name):
         assert summary.bluntest < 0.03 * unit
 
 
+@pytest.mark.slow
 def test_the_failing_region_of_a_published_form_is_shown_to_fail():
     refuted = [
         summarise(sweep(claim, trials=40_000, seed=2, level=FALSE_ALARM)).refuted
@@ -64,6 +66,7 @@ def test_every_claim_is_documented_and_its_source_is_in_the_bibliography(name):
         assert axis.domain.contains(np.array(axis.default)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_theory_is_finite_in_range_and_alike_in_float32(name):
     claim = find(name)
@@ -111,5 +114,6 @@ def test_a_name_is_taken_once():
         collect([*registered().values(), taken])
 
 
+@pytest.mark.slow
 def test_class_weights_of_estimands():
     assert np.array_equal(CLASS_RISKS.weights(0.3), np.eye(2))

@@ -30,6 +30,7 @@ def _middle_error(radius, far):
     return 1 - max(stats.norm.cdf(NEAR / 2 - radius) - stats.norm.cdf(radius - far / 2), 0)
 
 
+@pytest.mark.slow
 def test_line_claims_are_tails_of_one_coordinate():
     points = _grid(radius=(0.0, 0.7, 1.6, 2.4), far_distance=(3.0, 4.0, 6.0))
     errors = find("line-class-errors")
@@ -129,6 +130,7 @@ def _twin_excess(closeness, radius):
     return errors[0] - errors[1]
 
 
+@pytest.mark.slow
 def test_neither_the_average_nor_the_nearest_distance_orders_twin_and_hub():
     average, nearest = (find(f"{n}-distance-orders-errors") for n in ("average", "nearest"))
     points = _grid(closeness=(0.3, 0.8, 0.95), radius=(0.0, 0.8))
@@ -144,6 +146,7 @@ def test_neither_the_average_nor_the_nearest_distance_orders_twin_and_hub():
     assert (np.minimum(c, opposite) < 1).all()
 
 
+@pytest.mark.slow
 def test_labels_of_a_sweep_are_those_of_the_estimand_and_share_the_level():
     claim = find("attacks-dilute-the-similar-class")
     dataset = sweep(claim, {"radius": [0.8], "far_distance": [4.0]}, trials=20_000, level=1e-6)

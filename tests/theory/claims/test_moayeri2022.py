@@ -29,6 +29,7 @@ def _random(count):
     return jnp.asarray(rng.uniform(0, 2.5, count)), jnp.asarray(ratio), jnp.asarray(noise)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NORMS)
 def test_trained_pairs_are_the_certified_optimum(name):
     norm, (radius, ratio, noise) = NORMS[name], _random(100)
@@ -47,6 +48,7 @@ def test_trained_pairs_are_the_certified_optimum(name):
     assert (~none & ~natural).sum() > 30
 
 
+@pytest.mark.slow
 def test_linf_uses_the_spurious_feature_exactly_where_it_is_said_to():
     radius, ratio, noise = _random(300)
     laws = jax.vmap(pairs.pair)(ratio, noise)
@@ -59,6 +61,7 @@ def test_linf_uses_the_spurious_feature_exactly_where_it_is_said_to():
     assert 50 < int(uses.sum()) < 250
 
 
+@pytest.mark.slow
 def test_four_cores_are_trained_as_all_five_features_are():
     claim = find("linf-relies-on-larger-scale-only-four-cores")
     points = {"radius": [0.1, 0.4, 0.8], "scale_ratio": [0.4, 0.7, 1.0], "noise": [1.0] * 3}

@@ -19,6 +19,7 @@ def _grid(name):
     return {axis.name: grid.ravel() for axis, grid in zip(axes, grids, strict=True)}
 
 
+@pytest.mark.slow
 def test_the_intercept_of_the_gaussian_claims_is_the_librarys():
     rng = np.random.default_rng(1)
     margin, coefficient = rng.uniform(-1.5, 3, 300), rng.uniform(0, 1, 300)
@@ -30,6 +31,7 @@ def test_the_intercept_of_the_gaussian_claims_is_the_librarys():
     np.testing.assert_allclose(mine, shift.beta, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["heavy-tails", "separated"])
 def test_the_intercept_of_the_heavy_tailed_claims_is_the_librarys_and_no_constant_rule_wins(name):
     points = _grid(f"mixup-shrinks-disparity-{name}")
@@ -48,6 +50,7 @@ def test_the_intercept_of_the_heavy_tailed_claims_is_the_librarys_and_no_constan
     np.testing.assert_allclose(mine, shift.beta, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_under_heavy_tails_the_sentence_fails_where_it_is_said_to():
     claim = find("mixup-shrinks-disparity-heavy-tails")
     points = _grid(claim.name)

@@ -20,6 +20,7 @@ def _sigmoid_mean(mean, sd):
     return mp.quad(lambda z: mp.npdf(z) / (1 + mp.exp(-(mean + sd * z))), edges)
 
 
+@pytest.mark.slow
 def test_logistic_normal_means_are_right_to_1e_13():
     rng = np.random.default_rng(1)
     sd = np.append(np.exp(rng.uniform(np.log(0.3), np.log(50), 14)), [50.0, 0.01])
@@ -37,6 +38,7 @@ def test_logistic_normal_means_are_right_to_1e_13():
     assert float(slope) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["loss", "radius", "both"])
 def test_the_whole_chain_is_that_of_training_twice_by_search(scheme):
     clean, k, cost, gamma = 3.0, 1.8, 0.4, 2.0

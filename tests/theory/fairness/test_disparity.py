@@ -124,6 +124,7 @@ def _measured(p, count=3000):
 ROUNDING = 1e-14
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [2, np.inf])
 def test_signs_of_what_robustness_does_to_gaussian_classes_of_equal_scale(p):
     problems, (before, after, later, parts, margins, threshold) = _measured(p)
@@ -216,6 +217,7 @@ def test_margins_along_the_path_are_those_found_by_search(p):
     assert abs(float(path.robust[-1])) < 1e-15
 
 
+@pytest.mark.slow
 def test_path_is_convex_falling_and_has_the_dual_norm_for_its_slope():
     gap = jnp.asarray([1.3, 0.9, -0.5, 0.2, 0.0])
     mixture = _mixture(gap, jnp.asarray(2.0))
@@ -301,6 +303,7 @@ def test_gap_between_robust_and_standard_disparity_vanishes_at_both_ends_of_the_
     assert float(slopes[0]) == pytest.approx(slope, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_balanced_risks_tend_to_the_limit_of_the_direction():
     gap = jnp.asarray([1.0, 1.0, 0.4])
     path = disparity.margin_path(_mixture(gap, jnp.asarray(1.0)), LinfBall(1.0 - 1e-9))

@@ -51,6 +51,7 @@ def _unequal(count=4000):
     return ~trivial, risks
 
 
+@pytest.mark.slow
 def test_the_class_of_larger_scale_fares_worse_and_robustness_widens_the_gap():
     kept, (robust, natural, robust_later, natural_later) = _unequal()
     assert kept.sum() > 3000
@@ -91,6 +92,7 @@ def _least_shift(margin, ratio, alpha):
     return optimize.brentq(excess, scan[first - 1], scan[first], xtol=1e-15)
 
 
+@pytest.mark.slow
 def test_turning_margin_is_where_the_searched_intercept_is_least():
     ratio, alpha = 2.0, 1.5
     searched = optimize.minimize_scalar(

@@ -63,6 +63,7 @@ def settings():
     return delta, k, rho
 
 
+@pytest.mark.slow
 def test_class_errors_are_those_of_the_best_threshold_to_1e_12(settings):
     delta, k, rho = settings
     errors = distance.class_errors(*settings)
@@ -208,6 +209,7 @@ def test_transferred_errors_with_class_radii_are_those_of_the_trained_threshold(
             assert abs(plus_error - mp.mpf(float(mine.positive))) < 1e-12
 
 
+@pytest.mark.slow
 def test_slopes_are_those_of_high_precision_differences_also_at_equal_scales(settings):
     delta, k, rho = (a[:90] for a in settings)
     slopes = distance.class_error_slopes(delta, k, rho)
@@ -234,6 +236,7 @@ def test_gradients_are_finite_where_the_formula_has_a_removable_pole():
     assert float(grad(2.0, 1.0, 1.0)[1]) == pytest.approx((up - down) / (2 * h), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_absolute_disparity_falls_with_distance_and_the_favoured_error_peaks():
     rng = np.random.default_rng(8)
     n = 20_000

@@ -134,6 +134,7 @@ def test_intercept_for_a_fixed_coefficient_is_the_searched_one_on_the_mixed_law(
     _check_against_search(jax.tree.map(np.asarray, shifts), problems, law)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("a", [0.3, 1.0, 4.0])
 def test_intercept_for_beta_coefficients_is_the_searched_one_on_the_mixed_law(a):
     """The reference averages by Gauss-Jacobi quadrature, of 60 nodes."""
@@ -159,6 +160,7 @@ def test_intercept_for_beta_coefficients_lies_between_those_of_the_extremes():
     np.testing.assert_allclose(many[aligned], ends[0][aligned], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_finite_differences():
     def beta(margin, ratio, a):
         return mixed_shift(margin, jnp.asarray([1.0, 1.6]), ratio, Beta(a)).beta
@@ -202,6 +204,7 @@ def test_no_rule_found_by_search_beats_the_mixed_optimum_on_the_mixed_law(seed):
     assert total == pytest.approx(mine, rel=1e-13)
 
 
+@pytest.mark.slow
 def test_rule_for_beta_coefficients_minimises_the_averaged_risk():
     mixture = GaussianMixture([[-1.0, -0.2], [1.0, 0.5]], [1.0, 1.5], 0.3)
     threat = LinfBall(0.2)

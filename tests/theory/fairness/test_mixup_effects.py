@@ -169,6 +169,7 @@ def _stable(alpha, weights, margins=None, spread=1.0, ratio=2.0):
     return jax.tree.map(np.asarray, _on_stable_mixtures(margins, scales, ratio, padded, alpha))
 
 
+@pytest.mark.slow
 def test_mixing_cauchy_noise_changes_nothing():
     plain, mixed = (_stable(1.0, w, spread=1.4) for w in ([1.0], [0.37, 0.63]))
     assert np.array_equal(plain.trivial, mixed.trivial)
@@ -220,6 +221,7 @@ def _density(x, alpha):
     return values @ weights * 45 ** (1 / (3 * alpha)) / 2 / np.pi
 
 
+@pytest.mark.slow
 def test_random_coefficients_of_stable_noise():
     scales, ratio, margin = jnp.asarray([1.0, 1.5]), 2.0, 2.0
     solve = jax.jit(lambda alpha: mixed_shift(margin, scales, ratio, Beta(1.0), alpha))

@@ -60,6 +60,7 @@ def _by_quadrature(classes, scores, y, radius, order):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 5])
 def test_polygons_are_those_of_quadrature(count):
     rng = np.random.default_rng(count)
@@ -120,6 +121,7 @@ def _attacked(rng, classes, scores, y, order, radius, draws):
 DRAWS, LEVEL = 400_000, 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("order", "ball"), [(1, L1Ball), (2, L2Ball), (np.inf, LinfBall)])
 def test_three_classes_in_three_dimensions_stand_explicit_attacks(order, ball):
     rng = np.random.default_rng(11)
@@ -133,6 +135,7 @@ def test_three_classes_in_three_dimensions_stand_explicit_attacks(order, ball):
         assert low <= float(accuracies[y]) <= high
 
 
+@pytest.mark.slow
 def test_the_lattice_rule_agrees_with_what_is_exact():
     rng = np.random.default_rng(13)
     classes, scores = _random(rng, 5, 2)
@@ -304,6 +307,7 @@ def test_the_near_boundary_is_the_cheap_one_to_move():
     assert np.isnan(class_distances.boundary_shift(2.5, 0.01)[0])
 
 
+@pytest.mark.slow
 def test_accuracies_are_jitted_batched_and_differentiable():
     rng = np.random.default_rng(29)
     classes, scores = _random(rng, 4, 2)

@@ -9,6 +9,8 @@ from scipy import stats
 
 from theory.numerics.bivariate import bivariate_normal_cdf, normal_wedge
 
+pytestmark = pytest.mark.slow
+
 
 def _by_conditioning(h, k, r):
     """P(X <= h, Y <= k) as the integral of phi(x) Phi((k - r x) / sqrt(1 - r^2)), 30 digits."""

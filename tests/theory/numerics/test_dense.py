@@ -14,6 +14,7 @@ def _matrices(seed, *shape):
     return jnp.asarray(square @ np.swapaxes(square, -1, -2) + np.eye(shape[-1]))
 
 
+@pytest.mark.slow
 def test_a_batch_is_what_numpy_finds_one_by_one():
     matrices = _matrices(0, 7, 4, 4)
     right = jnp.asarray(np.random.default_rng(1).normal(size=(7, 4)))
@@ -37,6 +38,7 @@ def test_what_is_not_positive_definite_has_no_factor():
     assert bool(jnp.isnan(dense.cholesky(jnp.asarray([[1.0, 2.0], [2.0, 1.0]]))).any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batched", [False, True])
 def test_a_solution_has_the_derivatives_of_the_system(batched):
     """d x = A^-1 (d b - dA x), forward and in reverse."""

@@ -79,6 +79,7 @@ def test_exp2_of_a_sum_does_not_round_the_sum(dtype):
     np.testing.assert_array_equal(low, 0)
 
 
+@pytest.mark.slow
 def test_derivative_rules():
     x, alpha = 3.7, 1.3
     np.testing.assert_allclose(jax.grad(elementary.log)(x), 1 / x, rtol=1e-15)

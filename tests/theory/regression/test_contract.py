@@ -27,6 +27,8 @@ from theory.regression.fit import (
 )
 from theory.regression.risk import squared_risk, zero_radius
 
+pytestmark = pytest.mark.slow
+
 
 @ORDERS
 def test_derivatives_are_those_of_differences(p):

@@ -44,6 +44,7 @@ def test_the_risk_is_that_of_quadrature(p, offset):
     assert float(exact) == pytest.approx((0.5 * dual(p, problem.weight)) ** 2, rel=1e-14)
 
 
+@pytest.mark.slow
 @ORDERS
 def test_a_thousand_fits_certify_themselves(p):
     problem, share = random_problems(0, 1000, 50, (1, 51))
@@ -62,6 +63,7 @@ def test_a_thousand_fits_certify_themselves(p):
         assert dual_value(one, w, radius[i], p) == pytest.approx(float(found.risk[i]), rel=1e-5)
 
 
+@pytest.mark.slow
 @ORDERS
 def test_no_direct_minimisation_finds_less(p):
     problem, radius, found = small_fits(p)
@@ -113,6 +115,7 @@ def test_the_zero_radius_is_where_direct_search_finds_nothing_better_than_zero(p
         assert above > 0 > below
 
 
+@pytest.mark.slow
 @ORDERS
 def test_the_natural_radius_is_that_of_a_quadratic_program(p):
     problem = as_numpy(random_problems(6, 8, 4)[0])._replace(noise=np.zeros(8))

@@ -21,6 +21,8 @@ from theory.regression.pair import (
 )
 from theory.regression.risk import squared_risk, zero_radius
 
+pytestmark = pytest.mark.slow
+
 
 def pairs(seed, count):
     rng = np.random.default_rng(seed)

@@ -42,6 +42,7 @@ def _plain(right, y, a):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("absent", [None, (1, -1), (-1, 1)])
 def test_a_report_is_what_loops_count(absent):
     rng = np.random.default_rng(3)
@@ -84,6 +85,7 @@ def test_a_side_without_images_has_no_gap():
     assert float(found.balanced) == 0.75
 
 
+@pytest.mark.slow
 def test_probabilities_of_a_closed_form_may_be_reported():
     model = SpuriousAttribute(1.5, 1.2, 0.9, 0.8)
     exact = group_accuracies(model, 0.7)
@@ -94,6 +96,7 @@ def test_probabilities_of_a_closed_form_may_be_reported():
     assert single.average.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_reliance_is_the_ratio_of_norms_at_every_scale():
     rng = np.random.default_rng(0)
     w, core = rng.normal(size=(5, 7)), np.arange(7) < 3
@@ -111,6 +114,7 @@ def test_reliance_is_the_ratio_of_norms_at_every_scale():
         assert all(np.isfinite(g).all() for g in slopes(jnp.asarray(point)))
 
 
+@pytest.mark.slow
 def test_effective_robustness_is_the_residual_of_a_refitted_line():
     rng = np.random.default_rng(1)
     x, y = np.sort(rng.uniform(0.4, 0.95, (2, 9)))

@@ -23,6 +23,8 @@ from theory.spurious.risk import (
     spurious_angle,
 )
 
+pytestmark = pytest.mark.slow
+
 BALLS: dict[float, Any] = {1.0: L1Ball, 2.0: L2Ball, np.inf: LinfBall}
 ORDERS = pytest.mark.parametrize("p", sorted(BALLS))
 

@@ -40,6 +40,7 @@ def test_float32_against_float64(f):
         assert error.max() < 1e-6, (alpha, x[normal][error.argmax()])
 
 
+@pytest.mark.slow
 def test_float32_quantiles_and_derivatives():
     p = np.asarray([1e-6, 1e-3, 0.1, 0.3, 0.45, 0.6], np.float32)
     wide = p.astype(np.float64)
@@ -55,6 +56,7 @@ def test_float32_quantiles_and_derivatives():
         np.testing.assert_allclose(single, double, rtol=2e-5, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_many_alphas_in_any_shape_give_what_each_gives_alone():
     rng = np.random.default_rng(3)
     alpha = jnp.asarray(rng.uniform(0.1, 2, 700))  # more than one block
@@ -73,6 +75,7 @@ def test_many_alphas_in_any_shape_give_what_each_gives_alone():
     np.testing.assert_allclose(rows, grid, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_quantiles_at_many_alphas_are_those_at_each():
     rng = np.random.default_rng(4)
     alpha, p = jnp.asarray(rng.uniform(0.1, 2, 600)), jnp.asarray(rng.uniform(0, 1, 600))
@@ -98,6 +101,7 @@ def test_a_vmap_over_alpha_gathers_no_tables():
     assert "gather" not in text
 
 
+@pytest.mark.slow
 def test_results_have_the_promoted_dtype_without_double_precision_too():
     single, double = jnp.float32(0.3), jnp.float64(0.3)
     assert stable.sf(single, 1.5).dtype == jnp.float32
@@ -114,6 +118,7 @@ def test_results_have_the_promoted_dtype_without_double_precision_too():
             assert jnp.isfinite(value)
 
 
+@pytest.mark.slow
 def test_zones_and_panels_meet_without_a_step():
     borders = jax.jit(prepared.law)
     for alpha in (0.1, 0.15, 0.3, 0.8, 1.0, 1.45, 1.5, 1.7, 2.0):
@@ -133,6 +138,7 @@ def test_zones_and_panels_meet_without_a_step():
 # Bad and extreme input
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, -1.0, 0.0999, 2.0000001, 3.0, math.inf, math.nan])
 def test_alpha_out_of_domain_gives_nan_everywhere(alpha):
     x = np.asarray([-math.inf, -1.0, 0.0, 0.25, 1e10, math.inf])
@@ -146,6 +152,7 @@ def test_alpha_out_of_domain_gives_nan_everywhere(alpha):
         assert np.isnan(at(slopes(stable.sf, argument), x[1:-1], alpha)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("f", "at_minus_inf", "at_inf"),
     [
@@ -253,6 +260,7 @@ def test_a_panel_of_the_tables_is_what_the_generator_makes():
         assert np.abs(difference).max() < rounding, name
 
 
+@pytest.mark.slow
 def test_reference_file_is_what_its_script_makes():
     from support.references import make_stable_reference as script
 
@@ -271,6 +279,7 @@ DENSE_ALPHAS = np.r_[0.1, 0.15, 0.21, 0.34, 0.5, 0.75, np.linspace(0.95, 1.05, 3
 DENSE_ALPHAS = np.r_[DENSE_ALPHAS, 1.69, 1.71, 1.8, 1.85, 1.9, 1.95, 1.98, 1.999, 1.999999, 2.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
 def test_functions_of_one_probability_agree_at_dense_points(dtype):
     """40,000 x at 22 alphas: no border between two zones of one function can hide from another."""

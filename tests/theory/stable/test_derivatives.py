@@ -19,6 +19,8 @@ from support.references.stable_grid import (
 )
 from theory import stable
 
+pytestmark = pytest.mark.slow
+
 # Derivatives
 
 

@@ -13,12 +13,14 @@ from theory import stable
 # Values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sf", "pdf"])
 def test_values_match_mpmath_in_both_tails(name):
     error, where = worst(over_alphas(getattr(stable, name)), REFERENCE[name])
     assert error < 2e-15, where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("f", "name"),
     [
@@ -38,6 +40,7 @@ def test_values_underflow_to_zero_only_below_the_normal_range():
     np.testing.assert_array_equal(value[REFERENCE["sf"] < TINY], 0)
 
 
+@pytest.mark.slow
 def test_centered_cdf_is_relatively_accurate_down_to_zero():
     error, where = worst(over_alphas(stable.centered_cdf), REFERENCE["central"])
     assert error < 2e-15, where
@@ -54,6 +57,7 @@ def test_logsf_matches_mpmath_to_the_largest_numbers():
     assert finite[ALPHA < 2].all()
 
 
+@pytest.mark.slow
 def test_logpdf_matches_mpmath_and_its_leading_tail_term():
     positive = REFERENCE["pdf"] > TINY
     truth = np.log(np.where(positive, REFERENCE["pdf"], 1))
@@ -67,6 +71,7 @@ def test_logpdf_matches_mpmath_and_its_leading_tail_term():
     np.testing.assert_allclose(value[lead], leading[lead], rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_negative_x_is_the_mirror_image():
     for f, sign in ((stable.pdf, 1), (stable.logpdf, 1), (stable.centered_cdf, -1)):
         np.testing.assert_array_equal(over_alphas(f, -X), sign * over_alphas(f))
@@ -116,6 +121,7 @@ def test_index_one_half_in_fresnel_integrals():
 # Quantiles
 
 
+@pytest.mark.slow
 def test_isf_inverts_the_reference_within_its_condition_number():
     p, x, density = REFERENCE["p"], REFERENCE["isf"], REFERENCE["pdf"]
     value = np.stack([at(stable.isf, row, a) for row, a in zip(p, ALPHA, strict=True)])
@@ -132,6 +138,7 @@ def test_isf_of_an_exact_probability_near_one_half():
         np.testing.assert_allclose(central, gap, rtol=2e-14)
 
 
+@pytest.mark.slow
 def test_ppf_and_isf_are_odd_about_one_half():
     p = np.asarray([0.0, 1e-300, 1e-9, 0.25, 0.5])
     exact = np.asarray([0.5, 0.75, 1.0])  # 1 - p is exact
