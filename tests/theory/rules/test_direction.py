@@ -25,6 +25,7 @@ def _unit(weight):
     return np.asarray(weight) / np.abs(np.asarray(weight)).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", ORDERS)
 @pytest.mark.parametrize("d", [2, 20])
 def test_the_gap_of_a_convex_program_is_rounding(d, p):
@@ -43,6 +44,7 @@ def test_the_gap_of_a_convex_program_is_rounding(d, p):
     assert set(np.asarray(solution.flag)) == {int(Quality.EXACT if exact else Quality.CERTIFIED)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", ORDERS)
 @pytest.mark.parametrize("alpha", [1.0, 1.01, 1.3, 1.9, 2.0])
 def test_the_gap_of_independent_noise_is_rounding(alpha, p):
@@ -126,6 +128,7 @@ def test_the_margin_is_positive_exactly_inside_the_norm_of_the_gap(alpha, p):
         assert abs(margin) < 1e-8 if share == 1 else margin * (1 - share) > 0
 
 
+@pytest.mark.slow
 def test_beyond_the_margin_no_random_direction_is_less_bad():
     rng = np.random.default_rng(4)
     delta, matrix = rng.normal(size=3), _covariance(rng, 3)
@@ -148,6 +151,7 @@ def test_beyond_the_margin_no_random_direction_is_less_bad():
             assert float(solution.margin) < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", ORDERS)
 @pytest.mark.parametrize("kind", ["covariance", "stable"])
 def test_derivatives_of_weight_and_margin_are_those_of_differences(kind, p):
@@ -189,6 +193,7 @@ def test_derivatives_of_weight_and_margin_are_those_of_differences(kind, p):
     np.testing.assert_allclose(along, forward, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_margin_falls_with_the_radius_at_the_rate_of_the_dual_norm():
     mixture = _stable([1.0, -0.7, 0.3], 1.4)
 
@@ -201,6 +206,7 @@ def test_the_margin_falls_with_the_radius_at_the_rate_of_the_dual_norm():
     assert float(jax.grad(margin)(0.5)) == pytest.approx(-rate, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", ORDERS)
 def test_float32_margins(p):
     rng = np.random.default_rng(1)

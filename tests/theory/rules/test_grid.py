@@ -4,6 +4,7 @@ import itertools
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from theory.problem import LinfBall, StableMixture, prior_of_ratio
 from theory.rules.grid import optimal_risk_grid
@@ -11,6 +12,7 @@ from theory.rules.optimal import optimal_classifier
 from theory.rules.risk import class_risks
 
 
+@pytest.mark.slow
 def test_cells_are_the_risks_of_the_optimal_rule_of_each_alone():
     half_gap = np.array([3.0, 1.0, 0.5])
     axes = ([1.0, 1.5, 2.0], [0.7, 1.0], [0.0, 1.0, 3.5], [0.5, 4.0])

@@ -181,6 +181,7 @@ def test_rules_are_vmappable_in_float32():
     assert bool(jnp.all(jnp.diff(many.bias) < 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("law", "p"), [(law, p) for law in LAWS for p in LAWS[law][0]])
 def test_no_search_over_weights_and_intercepts_beats_the_optimum(law, p):
     """A few here; `python tests/risk_search.py 40` takes 40 for each law and norm, up to d = 20."""
@@ -230,6 +231,7 @@ def test_radii_of_the_two_classes_may_differ(kind):
     assert min(minima) - mine <= 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("p", "prior"), [(2, 0.5), (np.inf, 0.15), (1, 0.05), (2, 0.05)])
 def test_classes_with_covariances_of_their_own(p, prior):
     rng = np.random.default_rng(int(100 * prior) + int(min(p, 9)))
@@ -303,6 +305,7 @@ def test_trained_on_the_logistic_loss_equal_scales_lose_nothing_and_unequal_ones
         assert excess == pytest.approx(0, abs=1e-15) if not loses else excess > 1e-4
 
 
+@pytest.mark.slow
 def test_an_elliptical_law_of_index_two_is_a_gaussian_of_twice_its_dispersion():
     matrix = np.asarray([[1.0, 0.4], [0.4, 0.8]])
     means, scales = [[-1.0, 0.3], [1.0, 0.5]], [1.0, 1.3]
@@ -330,6 +333,7 @@ def test_stable_rules_of_index_two_are_gaussian_rules_of_variance_two():
         np.testing.assert_allclose(*unit, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_rules_of_many_priors_radii_and_indices_in_one_vmap():
     def risk(prior, radius, alpha):
         mixture = StableMixture([[-1.0, 0.0], [1.0, 0.6]], [1.0, 1.2], prior, alpha)
@@ -355,6 +359,7 @@ def _gaussian_bias(prior):
     return optimal.optimal_classifier(GaussianMixture([[-1.0], [1.0]], [1.0, 1.0], prior)).bias
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.05, 0.0, 2.5])
 def test_an_index_out_of_domain_is_nan_inside_jit(alpha):
     assert np.isfinite(float(_stable_bias(0.5, 1.5)))
@@ -383,6 +388,7 @@ def test_a_covariance_that_is_not_positive_definite_is_refused_and_nan_inside_ji
         assert np.isnan(float(rule(matrix).bias))
 
 
+@pytest.mark.slow
 def test_coinciding_means_make_the_whole_rule_nan():
     for law in (GaussianMixture, lambda *a: StableMixture(*a, 1.5)):
         same = law([[1.0, 0], [1, 0]], [1.0, 1.0], 0.5)
