@@ -124,7 +124,7 @@ def require_shape(name: str, value: jax.Array, good: bool, allowed: str) -> None
 
     Args:
         name: of the field.
-        value: its array, of any shape; only the shape is read, so it may be traced.
+        value: its array, (...); only the shape is read, so it may be traced.
         good: whether the shape is right.
         allowed: the right shape, in words.
     """

@@ -37,7 +37,7 @@ class Halfspaces(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A random estimate and its standard error."""
+    """A random estimate and its standard error, each (...)."""
 
     value: Array
     error: Array

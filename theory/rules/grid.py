@@ -16,7 +16,9 @@ from theory.rules.risk import ClassRisks, projection_scale
 
 
 class GridRisks(NamedTuple):
-    """Risks of the optimal robust rule, each (alphas, scale ratios, radii, ratios).
+    """Risks of the optimal robust rule, each (a, s, r, q).
+
+    The axes are alphas, scale ratios, radii and imbalance ratios.
 
     Args:
         natural: class risks without a threat.

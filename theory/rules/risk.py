@@ -129,7 +129,10 @@ def _(mixture: StableMixture, weight: jax.Array) -> jax.Array:
 def log_projection_cdf(mixture: Law, margin: jax.Array) -> jax.Array:
     """Returns the logarithm of `projection_cdf`, (...), finite where that underflows.
 
-    Arguments and errors are those of `projection_cdf`.
+    Arguments are those of `projection_cdf`.
+
+    Raises:
+        InvalidInput: for another type of mixture.
     """
     raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
 

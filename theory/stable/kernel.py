@@ -69,7 +69,7 @@ Ratio = Callable[[Array], Array]
 
 
 class Position(NamedTuple):
-    """Zone of x, the polynomials' arguments and x^-alpha; in other zones replaced by a border."""
+    """Zone of x, polynomials' arguments and x^-alpha, each (...); elsewhere those of a border."""
 
     near: Array  # masks; what is in neither `near` nor `tail` is in the middle
     tail: Array

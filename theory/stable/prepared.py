@@ -36,7 +36,7 @@ class Border(NamedTuple):
 
 
 class PreparedLaw(NamedTuple):
-    """What depends on alpha alone; polynomials are indexed [term], with alpha's shape behind."""
+    """What depends on alpha, (...), alone; polynomials are indexed [term], (terms, ...)."""
 
     alpha: Array
     tables: dict[str, Array]
@@ -79,7 +79,7 @@ def law(alpha: Array, *names: str) -> PreparedLaw:
 
 
 class Coordinate(NamedTuple):
-    """Panel of alpha, 1 there and 0 elsewhere on the first axis, and s in [-1, 1] within it.
+    """Panel of alpha, (panels, ...), 1 there and 0 elsewhere, and s in [-1, 1] within it, (...).
 
     s is a short number and a rest, together beyond alpha's dtype; nan for alpha = nan.
     """
@@ -165,7 +165,7 @@ def scales(at: Coordinate) -> Array:
 
 
 def first_border(alpha: Array) -> Array:
-    """Returns x = 2^(k + c/alpha) where the middle zone begins, 1/alpha beyond alpha's dtype."""
+    """Returns x = 2^(k + c/alpha), (...), where the middle zone begins, accurate to a few ulp."""
     bits = SHORT_BITS[str(alpha.dtype)]
     # The product of the two short numbers is exact, and so is what it lacks of 1: one step of
     # Newton's method for 1/alpha from there gives as many bits again.

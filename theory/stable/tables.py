@@ -52,7 +52,7 @@ _NEGLIGIBLE = 150
 
 
 class Integrals(NamedTuple):
-    """Density, -d/dx density, P(X > x) and P(0 < X <= x)."""
+    """Density, -d/dx density, P(X > x) and P(0 < X <= x), each (n,)."""
 
     density: Array
     slope: Array
@@ -224,7 +224,7 @@ def fit_positions(values: Array, kept: tuple[int, ...]) -> Array:
 
 
 def panel_tables(panel: int) -> dict[str, NDArray[np.floating]]:
-    """Returns the tables, (alpha terms, ...), of one panel in alpha, keyed by name and dtype."""
+    """Returns the tables, (m, ...), of one panel in alpha, with m powers, by name and dtype."""
     # The nodes of s = scale (alpha - centre)/(alpha + centre), solved for alpha.
     ratio = chebyshev_nodes(_ALPHA_NODES) / Real(PANEL_SCALES[panel])
     alphas = Real(PANEL_CENTRES[panel]) * (1 + ratio) / (1 - ratio)
@@ -257,7 +257,7 @@ def gaussian_ratio(x: Array) -> Array:
 
 
 def gaussian_tables() -> dict[str, NDArray[np.floating]]:
-    """Returns (x + k) exp(x^2/4) erfc(x/2)/2 as polynomials in t = 1 - 2 (x0 + k)/(x + k)."""
+    """Returns polynomials, (n,), of (x + k) exp(x^2/4) erfc(x/2)/2 in t = 1 - 2 (x0 + k)/(x + k)."""
     count = GAUSSIAN_TERMS["float64"] + 6
     start, pivot = Real(str(GAUSSIAN_START)), Real(str(GAUSSIAN_PIVOT))
     shifted = 2 * (start + pivot) / (1 - chebyshev_nodes(count))
