@@ -206,7 +206,7 @@ def _against_lp(delta: Array, radius: Array, covariance: Array, p: float) -> Arr
         value = residual(state, order, *problem)
         step = dense.solve(jax.jacobian(residual)(state, order, *problem), value)
         shares = jnp.asarray([1, 0.5, 0.25, 0.1, 0.03, 0], state.dtype)
-        tried = jax.vmap(lambda share: state - share * step)(shares)
+        tried: Array = jax.vmap(lambda share: state - share * step)(shares)
         sizes = jax.vmap(lambda s: power_norm(residual(s, order, *problem), 2.0))(tried)
         return tried[jnp.nanargmin(sizes)]
 

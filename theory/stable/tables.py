@@ -257,7 +257,10 @@ def gaussian_ratio(x: Array) -> Array:
 
 
 def gaussian_tables() -> dict[str, NDArray[np.floating]]:
-    """Returns polynomials, (n,), of (x + k) exp(x^2/4) erfc(x/2)/2 in t = 1 - 2 (x0 + k)/(x + k)."""
+    """Returns (x + k) exp(x^2/4) erfc(x/2)/2 as polynomials in t, (n,) coefficients each.
+
+    Here t = 1 - 2 (x0 + k)/(x + k), which falls from 1 at x = inf to -1 at x0.
+    """
     count = GAUSSIAN_TERMS["float64"] + 6
     start, pivot = Real(str(GAUSSIAN_START)), Real(str(GAUSSIAN_PIVOT))
     shifted = 2 * (start + pivot) / (1 - chebyshev_nodes(count))
