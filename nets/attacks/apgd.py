@@ -20,7 +20,8 @@ from nets.attacks.attack import (
     rows,
 )
 from nets.attacks.ball import project
-from nets.attacks.losses import Loss, cross_entropy, misclassified, targeted_dlr
+from nets.attacks.best import best_of_runs, judge
+from nets.attacks.losses import Loss, cross_entropy, is_label, targeted_dlr
 from nets.attacks.sparse_ascent import ascend_sparsely
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, LinfBall, Threat
@@ -47,7 +48,7 @@ def apgd(
         loss: of logits and labels, (B,).
 
     Returns:
-        An Attack. x_adv is the last misclassified point of the first run that found one, or x
+        The result. x_adv is the last misclassified point of the first run that found one, or x
         where x is misclassified, or else the point of largest loss among x and all points seen.
 
     Raises:
@@ -58,13 +59,11 @@ def apgd(
     """
     target = require_named_ball(target)
     _require_counts(target.threat, steps, restarts=restarts)
-    keys = keys_of(key, target.x.shape[0])
 
-    def run(i: jax.Array) -> AttackResult:
-        folded = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
-        return _run(folded, logits_fn, loss, target, steps)
+    def run(keys: jax.Array, _: jax.Array) -> AttackResult:
+        return _run(keys, logits_fn, loss, target, steps)
 
-    return best_of(restarts, run, _as_it_stands(target, logits_fn(target.x), loss))
+    return _runs(restarts, key, run, target, logits_fn(target.x), loss)
 
 
 def apgd_targeted(
@@ -79,13 +78,14 @@ def apgd_targeted(
     """Returns what Auto-PGD finds on the targeted ratio, towards the likeliest classes in turn.
 
     Args:
-        key, logits_fn, target, steps: as for apgd.
+        key: a typed key, or one for each sample, (B,).
+        logits_fn, target, steps: as for apgd.
         restarts: random starts for each target, >= 1.
         targets: number of classes to aim at, from 1 to K - 1: those of largest logit at x but
             for the label; 9, or K - 1 if that is less, unless it is given.
 
     Returns:
-        An Attack; its loss is the largest of the targeted ratios, which is the ratio for the
+        The result; its loss is the largest of the targeted ratios, which is the ratio for the
         class that the point is nearest to.
 
     Raises:
@@ -99,15 +99,15 @@ def apgd_targeted(
     y, logits = target.y, logits_fn(target.x)
     targets = _require_targets(targets, logits)
     _require_counts(target.threat, steps, restarts=restarts)
-    keys = keys_of(key, target.x.shape[0])
 
-    def run(i: jax.Array) -> AttackResult:
-        folded = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
-        loss = functools.partial(targeted_dlr, target_class=rival(logits, y, i // restarts))
-        return _run(folded, logits_fn, loss, target, steps)
+    def towards(place: jax.Array | int) -> Loss:
+        return functools.partial(targeted_dlr, target_class=rival(logits, y, place))
 
-    nearest = functools.partial(targeted_dlr, target_class=rival(logits, y, 0))
-    return best_of(targets * restarts, run, _as_it_stands(target, logits, nearest))
+    def run(keys: jax.Array, number: jax.Array) -> AttackResult:
+        # All restarts of one target before the next target, the likeliest first.
+        return _run(keys, logits_fn, towards(number // restarts), target, steps)
+
+    return _runs(targets * restarts, key, run, target, logits, towards(0))
 
 
 def rival(logits: jax.Array, y: jax.Array, place: jax.Array | int) -> jax.Array:
@@ -121,9 +121,10 @@ def rival(logits: jax.Array, y: jax.Array, place: jax.Array | int) -> jax.Array:
     >>> rival(jnp.asarray([[4.0, 1.0, 3.0]]), jnp.asarray([0]), 1).tolist()
     [1]
     """
-    own = y[:, None] == jnp.arange(logits.shape[1], dtype=y.dtype)[None]
+    own = is_label(logits, y)
     # nan counts as the largest, so that a place never falls on the label.
     size = jnp.where(own, -jnp.inf, jnp.where(jnp.isnan(logits), jnp.inf, logits))
+    # Stable, so that classes of equal logit come in the order of their numbers on every device.
     order = jnp.argsort(jnp.where(own, jnp.inf, -size), axis=-1, stable=True)
     return jnp.take(order, place, axis=1).astype(y.dtype)
 
@@ -132,8 +133,18 @@ def starting_points(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bound
     """Returns the random starts of Auto-PGD, (B, ...), on the sphere and then cut to the bounds.
 
     Uniform noise over its largest entry for linf, Gaussian noise over its length for l2, and
-    Gaussian noise projected to ball and bounds for l1, with one key for each sample, (B,).
+    Gaussian noise projected to ball and bounds for l1.
+
+    Args:
+        threat: an L1Ball, L2Ball or LinfBall, radius () or (B,).
+        keys: one typed key a sample, (B,).
+        x: the centres, (B, ...), inside the bounds.
+        bounds: (low, high).
+
+    References:
+        croce2020autoattack and its code.
     """
+    # On the sphere, unlike the `random_start` of PGD: published results begin there.
     shape, dtype = x.shape[1:], x.dtype
     if isinstance(threat, LinfBall):
         noise = jax.vmap(lambda key: jax.random.uniform(key, shape, dtype, -1, 1))(keys)
@@ -146,18 +157,31 @@ def starting_points(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bound
     return inside(x + radius_of(threat, x) * noise / size, bounds)
 
 
-def _run(
-    keys: jax.Array,
-    logits_fn: Logits,
-    loss: Loss,
+def _runs(
+    number: int,
+    key: jax.Array,
+    run: Callable[[jax.Array, jax.Array], AttackResult],
     target: Target,
-    steps: int,
+    logits: jax.Array,
+    loss: Loss,
 ) -> AttackResult:
+    """Returns the best of a number of runs and of x itself, whose logits are given."""
+    clean = judge(target.x, logits, target.y, loss)
+    clean = clean._replace(loss=clean.loss.astype(target.x.dtype))
+    return best_of_runs(number, keys_of(key, target.x.shape[0]), run, clean)
+
+
+def _run(
+    keys: jax.Array, logits_fn: Logits, loss: Loss, target: Target, steps: int
+) -> AttackResult:
+    """Returns what one run from a random start finds."""
     x, _, threat, bounds = target
     if not isinstance(threat, L1Ball):
         start = starting_points(threat, keys, x, bounds)
         return _result(ascend_adaptively(logits_fn, loss, target, start, steps=steps))
-    # At radii 3 and 2 times the one given for three tenths of the steps each, then at that.
+    # For l1 the steps are spent at radii 3 and 2 times the one given, three tenths of them each,
+    # and then at that one (croce2021l1): sparse steps reach further in a wide ball, and the best
+    # point there, projected, is the next start. Only what is seen in the last ball counts.
     early = min(math.ceil(0.3 * steps), (steps - 1) // 2)
     radius = jnp.asarray(threat.radius).astype(x.dtype)
     start = starting_points(L1Ball(3 * radius), keys, x, bounds)
@@ -172,37 +196,16 @@ def _run(
     return _result(climb(target, start, steps=steps - 2 * early))
 
 
-def _result(found: Ascent) -> AttackResult:
-    return AttackResult(
-        jnp.where(rows(found.broken, found.best), found.adversarial, found.best),
-        found.broken,
-        jnp.where(found.broken, found.adversarial_loss, found.loss),
-    )
+def _result(ascent: Ascent) -> AttackResult:
+    """Returns the last misclassified point of a run, or the one of largest loss if there is none.
 
-
-def _as_it_stands(target: Target, logits: jax.Array, loss: Loss) -> AttackResult:
-    x, y = target.x, target.y
-    return AttackResult(x, misclassified(logits, y), loss(logits, y).astype(x.dtype))
-
-
-def best_of(
-    runs: int, run: Callable[[jax.Array], AttackResult], found: AttackResult
-) -> AttackResult:
-    """Returns the best of what was found before and what `run` finds with 0, 1, ..., runs - 1.
-
-    The first success is kept; without one, the point of largest loss.
+    The last: see the peculiarities in `nets.attacks.ascent`.
     """
-
-    def body(i: jax.Array, found: AttackResult) -> AttackResult:
-        new = run(i)
-        take = ~found.success & (new.success | (new.loss > found.loss))
-        return AttackResult(
-            jnp.where(rows(take, new.x_adv), new.x_adv, found.x_adv),
-            found.success | new.success,
-            jnp.where(take, new.loss, found.loss),
-        )
-
-    return jax.lax.fori_loop(0, runs, body, found)
+    return AttackResult(
+        jnp.where(rows(ascent.broken, ascent.best), ascent.adversarial, ascent.best),
+        ascent.broken,
+        jnp.where(ascent.broken, ascent.adversarial_loss, ascent.loss),
+    )
 
 
 def _require_counts(threat: Threat, steps: int, **counts: int) -> None:

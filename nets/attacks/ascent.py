@@ -13,23 +13,29 @@ that results can be compared with published ones. Five are not obvious from the 
 The size of the step has the dtype of x: a run in float64 is one in float64 throughout.
 """
 
-import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from nets.attacks.attack import Bounds, Logits, Target, inside, radius_of, rows
 from nets.attacks.ball import project
 from nets.attacks.losses import Loss, misclassified
 from theory.domain import InvalidInput
-from theory.problem import L2Ball, LinfBall, Threat
+from theory.problem import L2Ball, LinfBall
 
-# Share of rises among the steps of a window below which the step is halved.
+# rho of the paper: share of rises among the steps of a window below which the step is halved.
 RISING = 0.75
+# alpha of the paper: share of a step that is new, the rest points as the last move did.
+_MOMENTUM = 0.75
 # In the denominators of the reference implementation.
 _TINY = 1e-12
+
+
+_Map = Callable[[jax.Array], jax.Array]
 
 
 class Ascent(NamedTuple):
@@ -53,6 +59,19 @@ class Ascent(NamedTuple):
 
 
 class _AscentState(NamedTuple):
+    """One run in the middle; the names of the paper's Algorithm 1 in brackets.
+
+    Args:
+        seen: where it has been [x_max, f_max].
+        x, before: the present points [x^(k)] and those before [x^(k-1)], (B, ...).
+        gradient: at x, (B, ...).
+        step: the length of a step [eta], (B, 1, ...).
+        last_loss: after the last step, (B,).
+        rises: steps of this window that raised the loss, (B,).
+        halved: whether the step was halved at the last check, (B,).
+        checked_loss: the largest loss at the last check, (B,).
+    """
+
     seen: Ascent
     x: jax.Array
     before: jax.Array
@@ -64,10 +83,14 @@ class _AscentState(NamedTuple):
     checked_loss: jax.Array
 
 
-def windows(steps: int) -> np.ndarray:
+def windows(steps: int) -> npt.NDArray[np.int32]:
     """Returns the length of the window that a check closes after each step, else 0, (steps,).
 
-    Windows have 22 % of the steps, then 3 % less each time, down to 6 % (Croce and Hein 2020).
+    Windows have 22 % of the steps, then 3 % less each time, down to 6 %: the checkpoints w_j of the
+    paper, in whole steps as its code rounds them.
+
+    References:
+        croce2020autoattack.
 
     >>> windows(100).nonzero()[0] + 1
     array([22, 41, 57, 70, 80, 87, 93, 99])
@@ -99,8 +122,8 @@ def ascend_adaptively(
         steps: number of steps, >= 1; the loss is evaluated once more than that.
 
     Returns:
-        An Ascent; all its points lie inside ball and bounds. For l2, as in the reference, a point
-        is scaled into the ball and then clipped, which is not the nearest point of both.
+        Where it has been; all its points lie inside ball and bounds. For l2, as in the reference, a
+        point is scaled into the ball and then clipped, which is not the nearest point of both.
 
     Raises:
         InvalidInput: for a ball of another norm, or what the loss refuses.
@@ -108,15 +131,18 @@ def ascend_adaptively(
     References:
         croce2020autoattack.
     """
-    x, y, threat, bounds = target
-    closes, radius = jnp.asarray(windows(steps)), radius_of(threat, x)
+    x, y = target.x, target.y
+    closes, radius = jnp.asarray(windows(steps)), radius_of(target.threat, x)
     seen, gradient = begin(logits_fn, loss, start, y)
-    move = functools.partial(_move, threat, x, bounds)
+    keep, towards = _geometry(target)
+    # At first a step crosses the whole ball [eta = 2 epsilon]; a radius a sample, a step a sample.
     size = jnp.broadcast_to(2 * radius, x.shape[:1] + (1,) * (x.ndim - 1))
     none = jnp.zeros(x.shape[:1], bool)
 
     def body(i: jax.Array, state: _AscentState) -> _AscentState:
-        moved = move(state.x, state.before, state.gradient, state.step, i > 0)
+        stepped = keep(state.x + state.step * towards(state.gradient))
+        # Kept inside twice, as published: the step, and its mixture with the last move.
+        moved = keep(_with_momentum(stepped, state.x, state.before, i > 0))
         gradient, value, wrong = evaluate(logits_fn, loss, moved, y)
         seen = record(state.seen, moved, gradient, value, wrong)
         return _adapt(state, seen, moved, gradient, value, closes[i])
@@ -127,12 +153,15 @@ def ascend_adaptively(
         before=start,
         gradient=gradient,
         step=size,
+        # Zero, not the loss at the start: the first of the peculiarities above.
         last_loss=jnp.zeros_like(seen.loss),
         rises=jnp.zeros(x.shape[:1], jnp.int32),
+        # As if halved before, so that the first check finds nobody stuck: the last of them.
         halved=~none,
         checked_loss=seen.loss,
     )
-    return jax.lax.fori_loop(0, steps, body, state).seen
+    end: _AscentState = jax.lax.fori_loop(0, steps, body, state)
+    return end.seen
 
 
 def _adapt(
@@ -143,12 +172,25 @@ def _adapt(
     value: jax.Array,
     window: jax.Array,
 ) -> _AscentState:
-    """Returns the state after a step; a check closes a window of that length, none if it is 0."""
+    """Returns the state after a step; a check closes a window of that length, none if it is 0.
+
+    Args:
+        state: before the step.
+        seen: with the point that the step reached.
+        moved: that point, (B, ...).
+        gradient, value: of the loss there, (B, ...), and the loss, (B,).
+        window: length of the window that ends here, (), int32.
+    """
     rises = state.rises + (value > state.last_loss).astype(jnp.int32)
+    # Condition 1: the loss rose in too few steps of the window. In float32 whatever x has, so that
+    # the comparison with 0.75 w, which can be an equality, falls alike in every precision.
     oscillates = rises.astype(jnp.float32) <= RISING * window.astype(jnp.float32)
+    # Condition 2: neither the step nor the largest loss has changed since the last check.
     stuck = ~state.halved & (state.checked_loss >= seen.loss)
     check = window > 0
     halve = check & (oscillates | stuck)
+    # Who halves the step begins again from the best point, with the gradient that was found there:
+    # no evaluation is spent on it. `before` is not reset, see the second peculiarity.
     back = rows(halve, moved)
     return _AscentState(
         seen=seen,
@@ -163,57 +205,26 @@ def _adapt(
     )
 
 
-@functools.singledispatch
-def _move(
-    threat: Threat,
-    x: jax.Array,
-    bounds: Bounds,
-    here: jax.Array,
-    before: jax.Array,
-    gradient: jax.Array,
-    step: jax.Array,
-    moving: jax.Array,
-) -> jax.Array:
-    """Returns the next points, (B, ...); there is no momentum unless `moving`."""
+def _geometry(target: Target) -> tuple[_Map, _Map]:
+    """Returns what brings points (B, ...) back inside, and the direction of a step of length 1."""
+    x, _, threat, bounds = target
+    if isinstance(threat, LinfBall):
+        return lambda point: project(threat, point, x, bounds), jnp.sign
+    if isinstance(threat, L2Ball):
+        radius = radius_of(threat, x)
+        return (
+            lambda point: _scale_and_clip(point, x, radius, bounds),
+            lambda gradient: _over_length(gradient)[0],
+        )
     raise InvalidInput(f"threat = {threat!r}: must be an L2Ball or LinfBall")
-
-
-@_move.register
-def _(
-    threat: LinfBall,
-    x: jax.Array,
-    bounds: Bounds,
-    here: jax.Array,
-    before: jax.Array,
-    gradient: jax.Array,
-    step: jax.Array,
-    moving: jax.Array,
-) -> jax.Array:
-    stepped = project(threat, here + step * jnp.sign(gradient), x, bounds)
-    return project(threat, _with_momentum(stepped, here, before, moving), x, bounds)
-
-
-@_move.register
-def _(
-    threat: L2Ball,
-    x: jax.Array,
-    bounds: Bounds,
-    here: jax.Array,
-    before: jax.Array,
-    gradient: jax.Array,
-    step: jax.Array,
-    moving: jax.Array,
-) -> jax.Array:
-    radius = radius_of(threat, x)
-    stepped = _scale_and_clip(here + step * _over_length(gradient)[0], x, radius, bounds)
-    mixed = _with_momentum(stepped, here, before, moving)
-    return _scale_and_clip(mixed, x, radius, bounds)
 
 
 def _with_momentum(
     stepped: jax.Array, here: jax.Array, before: jax.Array, moving: jax.Array
 ) -> jax.Array:
-    share = jnp.where(moving, jnp.asarray(0.75, here.dtype), jnp.asarray(1, here.dtype))
+    """Returns the step mixed with the last move, (B, ...); there is no momentum unless `moving`."""
+    share = jnp.where(moving, jnp.asarray(_MOMENTUM, here.dtype), jnp.asarray(1, here.dtype))
+    # In the order of operations of the reference: x + (z - x) a + (x - x_before) (1 - a).
     return here + (stepped - here) * share + (here - before) * (1 - share)
 
 
@@ -224,6 +235,10 @@ def _over_length(v: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _scale_and_clip(point: jax.Array, x: jax.Array, radius: jax.Array, bounds: Bounds) -> jax.Array:
+    """Returns points scaled into the ball, then clipped, (B, ...); radius (B, 1, ...) or (1, ...).
+
+    Not the nearest point of both, which `project` finds: published results are those of this one.
+    """
     unit, length = _over_length(point - x)
     kept = x + unit * jnp.minimum(radius, length)
     return inside(kept, bounds)
@@ -232,7 +247,7 @@ def _scale_and_clip(point: jax.Array, x: jax.Array, radius: jax.Array, bounds: B
 def evaluate(
     logits_fn: Logits, loss: Loss, x: jax.Array, y: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns gradient (B, ...), loss (B,) and whether each sample is misclassified, (B,).
+    """Returns the gradient at x, (B, ...), the loss and whether each sample is misclassified, (B,).
 
     Where the reference would stall, the gradient alone is mended: entries that are not finite
     become zero, since a point that is not finite is no input, and where a sample still stands a
@@ -248,13 +263,14 @@ def evaluate(
     gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
     size = jnp.max(jnp.abs(gradient), tuple(range(1, x.ndim)), keepdims=True)
     lost = (size < _TINY) & (size > 0) & ~rows(wrong, x)
+    # Only what is lost is divided by anything but 1: all other gradients keep their bits.
     return gradient / jnp.where(lost, size, 1), values.astype(x.dtype), wrong
 
 
 def begin(
     logits_fn: Logits, loss: Loss, start: jax.Array, y: jax.Array
 ) -> tuple[Ascent, jax.Array]:
-    """Returns the Ascent that has seen the starting points only, and the gradients there."""
+    """Returns the Ascent that has seen the starting points only, (B, ...), and their gradients."""
     gradient, value, wrong = evaluate(logits_fn, loss, start, y)
     return Ascent(start, gradient, value, start, value, wrong), gradient
 
@@ -262,7 +278,15 @@ def begin(
 def record(
     seen: Ascent, x: jax.Array, gradient: jax.Array, value: jax.Array, wrong: jax.Array
 ) -> Ascent:
-    """Returns the Ascent that has also seen the points x, (B, ...)."""
+    """Returns the Ascent that has also seen the points x, (B, ...).
+
+    Args:
+        seen: so far.
+        x, gradient: the points and the gradient of the loss there, (B, ...).
+        value: the loss there, (B,).
+        wrong: whether they are misclassified, (B,).
+    """
+    # A loss that is nan is never better. The adversarial point is the last one all the same.
     better = value > seen.loss
     return Ascent(
         best=jnp.where(rows(better, x), x, seen.best),

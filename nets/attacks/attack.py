@@ -1,19 +1,23 @@
 """What every attack takes and returns: checked inputs, one key for each sample, the result."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nets.attacks.threats import is_cube, named_norm
+from nets.attacks.threats import is_ball, is_linf, named_norm
 from theory.domain import InvalidInput
-from theory.problem import L1Ball, L2Ball, LinfBall, LpBall, Threat
+from theory.problem import Threat
 
-# Logits (b, K) of inputs (b, ...).
-Logits = Callable[[jax.Array], jax.Array]
 Bounds = tuple[float, float]
+
+
+class Logits(Protocol):
+    """A network as attacks see it: a pure function of a batch, in which no row sees another."""
+
+    def __call__(self, x: jax.Array, /) -> jax.Array:
+        """Returns the logits (b, K) of inputs (b, ...), for any b, in any floating dtype."""
 
 
 class Target(NamedTuple):
@@ -76,6 +80,15 @@ def keys_of(key: jax.Array, count: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count, dtype=jnp.uint32))
 
 
+def fold(keys: jax.Array, number: jax.Array | int) -> jax.Array:
+    """Returns one new typed key a sample, (B,), from its key in (B,) and a number, ().
+
+    By folding in and not by splitting: the key of sample i at restart r follows from its own key
+    and r alone, whatever the number of samples or of restarts.
+    """
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
 def radius_of(threat: Threat, x: jax.Array) -> jax.Array:
     """Returns the radius in the dtype of x (B, ...), shaped so that it broadcasts against x."""
     return rows(jnp.asarray(threat.radius).astype(x.dtype), x)
@@ -87,7 +100,7 @@ def rows(values: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def inside(x: jax.Array, bounds: Bounds) -> jax.Array:
-    """Returns x cut to the bounds: rounding of x + (high - x), for one, may pass them."""
+    """Returns x, (B, ...), cut to the bounds: rounding of x + (high - x), say, may pass them."""
     return jnp.clip(x, jnp.asarray(bounds[0], x.dtype), jnp.asarray(bounds[1], x.dtype))
 
 
@@ -99,7 +112,7 @@ def require_valid(target: Target) -> Target:
     """
     x, y = jnp.asarray(target.x), jnp.asarray(target.y)
     threat = target.threat
-    if not isinstance(threat, L1Ball | L2Ball | LinfBall | LpBall):
+    if not is_ball(threat):
         raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball, LinfBall or LpBall")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise InvalidInput(f"x.dtype = {x.dtype}: must be floating; attacks take pixels as floats")
@@ -132,13 +145,16 @@ def _require_bounds(x: jax.Array, threat: Threat, bounds: Bounds) -> None:
     if not isinstance(x, jax.core.Tracer):
         # Not by jax.numpy, which would trace constants inside jit.
         values = np.asarray(x)
-        inside = (values >= low) & (values <= high)
-        if not inside.all():
+        # In this form a nan is refused too: it compares as false.
+        allowed = (values >= low) & (values <= high)
+        if not allowed.all():
             raise InvalidInput(
-                f"x = {float(values[~inside][0]):g}: every entry must lie in bounds = {bounds!r}"
+                f"x = {float(values[~allowed][0]):g}: every entry must lie in bounds = {bounds!r}"
             )
     radius, width = threat.radius, high - low
-    if not isinstance(radius, jax.core.Tracer) and is_cube(threat):
+    # A cube wider than the box is always a slip, such as 8 for 8/255. A ball of l2 or l1 is not:
+    # its radius adds up over coordinates, and may well exceed the width of one.
+    if not isinstance(radius, jax.core.Tracer) and is_linf(threat):
         largest = float(np.max(np.asarray(radius), initial=0.0))
         if largest > width:
             hint = f"; perhaps {largest:g}/255 is meant" if width == 1 and largest <= 255 else ""
@@ -149,7 +165,7 @@ def _require_bounds(x: jax.Array, threat: Threat, bounds: Bounds) -> None:
 
 
 def require_classes(logits: jax.Array, y: jax.Array, smallest: int = 2) -> None:
-    """Raises InvalidInput unless logits are (B, K), K >= smallest, and labels are below K."""
+    """Raises InvalidInput unless logits are (B, K), K >= smallest, and labels (B,) are below K."""
     if logits.ndim != 2 or logits.shape[0] != y.shape[0] or logits.shape[1] < smallest:
         raise InvalidInput(
             f"logits.shape = {logits.shape}: must be ({y.shape[0]}, K), K >= {smallest}"

@@ -4,23 +4,24 @@ Inputs are (B, ...), bounds are two numbers, and the radius of a threat is one n
 each sample. Every input lies inside the bounds, so that zero is always an allowed perturbation.
 """
 
-import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from nets.attacks.attack import Bounds, inside, radius_of
-from nets.attacks.threats import is_cube, named_norm
+from nets.attacks.threats import named_norm, norm_order
 from sims.simulate.attack import steepest
-from theory.domain import InvalidInput
-from theory.problem import L1Ball, L2Ball, LinfBall, LpBall, Threat
-
-_ORDER: dict[type, float] = {L1Ball: 1.0, L2Ball: 2.0, LinfBall: math.inf}
+from theory.problem import L1Ball, L2Ball, LinfBall, Threat
 
 
 def project(threat: Threat, x_new: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
     """Returns the points of ball and box that are nearest to x_new in the Euclidean norm.
+
+    With delta = x_new - x and the box [l, u] of perturbations, which holds zero, the nearest point
+    is clip(s delta, l, u) for l2 and clip(sign(delta) max(|delta| - t, 0), l, u) for l1, with one
+    number s in [0, 1] or t >= 0, the multiplier of the ball.
 
     Args:
         threat: a ball of norm 1, 2 or infinity; radius () or (B,).
@@ -36,50 +37,41 @@ def project(threat: Threat, x_new: jax.Array, x: jax.Array, bounds: Bounds) -> j
         InvalidInput: for a ball of another norm.
 
     References:
-        With delta = x_new - x and the box [l, u] of perturbations, which holds zero, the nearest
-        point is clip(s delta, l, u) for l2 and clip(sign(delta) max(|delta| - t, 0), l, u) for
-        l1, with one number s in [0, 1] or t >= 0: the multiplier of the ball (Lagrange; Croce and
-        Hein 2021, croce2021l1, for l1).
+        croce2021l1 for l1; new for l2.
     """
-    if is_cube(threat):
+    threat = named_norm(threat)
+    if isinstance(threat, LinfBall):
+        # By the ends x - r and x + r, so that a point inside comes back bit for bit, which
+        # x + (x_new - x) need not do.
         radius = radius_of(threat, x)
         return inside(jnp.clip(x_new, x - radius, x + radius), bounds)
     flat = x.reshape(x.shape[0], -1)
     delta = x_new.reshape(flat.shape) - flat
-    kept = _project(threat, delta, radius_of(threat, flat), bounds[0] - flat, bounds[1] - flat)
+    nearest = _NEAREST[type(threat)]
+    kept = nearest(delta, radius_of(threat, flat), bounds[0] - flat, bounds[1] - flat)
+    # Cut again, since x + (high - x) may round to more than high.
     return inside(flat + kept, bounds).reshape(x.shape)
 
 
-@functools.singledispatch
-def _project(
-    threat: Threat, delta: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
-) -> jax.Array:
+def _nearest_l2(delta: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     """Returns the nearest perturbations of ball and box [low, high], all (B, d); radius (., 1)."""
-    raise InvalidInput(f"threat = {threat!r}: must be a ball of norm 1, 2 or infinity")
-
-
-@_project.register
-def _(
-    threat: L2Ball, delta: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
-) -> jax.Array:
+    # The Lagrangian |z - delta|^2 + m (|z|^2 - r^2) separates: z_i = delta_i / (1 + m), clipped.
     return jnp.clip(l2_multiplier(delta, radius, low, high, largest=1.0) * delta, low, high)
 
 
-@_project.register
-def _(
-    threat: L1Ball, delta: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
-) -> jax.Array:
+def _nearest_l1(delta: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """Returns the nearest perturbations, as `_nearest_l2`: thresholded softly, then clipped."""
+    # A coordinate never moves away from where it points, so only the side of the box ahead counts.
     magnitude = jnp.abs(delta)
     room = jnp.where(delta > 0, high, -low)
     threshold = _l1_threshold(magnitude, room, radius)
     return jnp.sign(delta) * jnp.clip(magnitude - threshold, 0, room)
 
 
-@_project.register
-def _(
-    threat: LpBall, delta: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
-) -> jax.Array:
-    return _project(named_norm(threat), delta, radius, low, high)
+_NEAREST: dict[type, Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]] = {
+    L2Ball: _nearest_l2,
+    L1Ball: _nearest_l1,
+}
 
 
 def l2_multiplier(
@@ -107,17 +99,22 @@ def l2_multiplier(
     bound = jnp.where(unit > 0, high, low)
 
     def solve(scale: jax.Array) -> jax.Array:
+        """Returns the scale at which the ball binds if just what `scale` clips is clipped."""
         held = jnp.abs(scale * unit) >= jnp.abs(bound)
         spent = jnp.sum(jnp.where(held, bound, 0) ** 2, -1, keepdims=True)
         free = jnp.sum(jnp.where(held, 0, unit) ** 2, -1, keepdims=True)
         left = jnp.maximum(radius**2 - spent, 0)
+        # The inner where keeps 0 / 0 out of the branch that the outer one does not take.
         answer = jnp.sqrt(left / jnp.where(free > 0, free, 1))
+        # Never below `scale`: rounding of the sums must not send the ascent back into a cycle.
         return jnp.clip(jnp.where(free > 0, answer, jnp.inf), scale, jnp.maximum(limit, scale))
 
     def body(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         return state[1], solve(state[1])
 
     zero = jnp.zeros_like(size)
+    # Until no row of the batch moves; a row that has ended solves for the same scale again, so what
+    # it returns does not depend on its company.
     scale = jax.lax.while_loop(lambda s: jnp.any(s[0] < s[1]), body, (zero, solve(zero)))[1]
     return jnp.where(size > 0, scale / jnp.where(size > 0, size, 1), jnp.full_like(size, largest))
 
@@ -137,6 +134,8 @@ def _l1_threshold(magnitude: jax.Array, room: jax.Array, radius: jax.Array) -> j
         outside = size(middle) > radius
         return jnp.where(outside, middle, ends[0]), jnp.where(outside, ends[1], middle)
 
+    # One halving for each bit of the mantissa, and two for the rounding of the ends: a fixed number
+    # in place of a tolerance, so that every row takes the same steps in any batch.
     bits = jnp.finfo(magnitude.dtype).nmant + 2
     top = jnp.max(magnitude, -1, keepdims=True)
     low, high = jax.lax.fori_loop(0, bits, halve, (jnp.zeros_like(top), top))
@@ -146,8 +145,9 @@ def _l1_threshold(magnitude: jax.Array, room: jax.Array, radius: jax.Array) -> j
     count = jnp.sum(free, -1, keepdims=True).astype(magnitude.dtype)
     slack = radius - size(high)
     exact = high - slack / jnp.maximum(count, 1)
-    found = jnp.clip(jnp.where(count > 0, exact, high), low, high)
-    return jnp.where(size(jnp.zeros_like(top)) > radius, found, 0)
+    threshold = jnp.clip(jnp.where(count > 0, exact, high), low, high)
+    # A perturbation that lies inside the ball is left alone, to the last bit.
+    return jnp.where(size(jnp.zeros_like(top)) > radius, threshold, 0)
 
 
 def random_start(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
@@ -163,43 +163,42 @@ def random_start(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) 
         (B, ...), inside ball and box. Row i depends on keys[i], x[i] and its radius alone.
 
     References:
-        Barthe, Guedon, Mendelson and Naor 2005 (barthe2005ball) for the uniform law of l_p balls.
+        barthe2005ball, for the uniform law of l_p balls.
     """
-    size = math.prod(x.shape[1:])
-    unit = jax.vmap(lambda key: _uniform(threat, key, size, x.dtype))(keys)
+    size, draw = math.prod(x.shape[1:]), _UNIFORM[type(named_norm(threat))]
+    unit = jax.vmap(lambda key: draw(key, size, x.dtype))(keys)
     flat = x.reshape(x.shape[0], -1)
     return inside(flat + radius_of(threat, flat) * unit, bounds).reshape(x.shape)
 
 
-@functools.singledispatch
-def _uniform(threat: Threat, key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
-    """Returns a point drawn uniformly from the unit ball, (size,)."""
-    raise InvalidInput(f"threat = {threat!r}: must be a ball of norm 1, 2 or infinity")
-
-
-@_uniform.register
-def _(threat: LinfBall, key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
+def _uniform_cube(key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
+    """Returns a point drawn uniformly from the unit ball of linf, (size,)."""
     return jax.random.uniform(key, (size,), dtype, -1, 1)
 
 
-@_uniform.register
-def _(threat: L2Ball, key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
+def _uniform_l2(key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
+    """Returns a point drawn uniformly from the unit ball of l2, (size,)."""
+    # Barthe et al.: g / (sum |g_i|^p + e)^(1/p) with density exp(-|g|^p) and e exponential. For
+    # p = 2 normal g of variance 1 are sqrt(2) times those, hence the 2 before e.
     direction, radial = jax.random.split(key)
     point = jax.random.normal(direction, (size,), dtype)
     height = jax.random.exponential(radial, (), dtype)
     return point / jnp.sqrt(jnp.sum(point**2) + 2 * height)
 
 
-@_uniform.register
-def _(threat: L1Ball, key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
+def _uniform_l1(key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
+    """Returns a point drawn uniformly from the unit ball of l1, (size,)."""
+    # The same with p = 1: |g_i| are exponential, and one more of them is what is left over.
     sign, place = jax.random.split(key)
     spacing = jax.random.exponential(place, (size + 1,), dtype)
     return jax.random.rademacher(sign, (size,), dtype) * spacing[:-1] / jnp.sum(spacing)
 
 
-@_uniform.register
-def _(threat: LpBall, key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
-    return _uniform(named_norm(threat), key, size, dtype)
+_UNIFORM: dict[type, Callable[[jax.Array, int, jnp.dtype], jax.Array]] = {
+    LinfBall: _uniform_cube,
+    L2Ball: _uniform_l2,
+    L1Ball: _uniform_l1,
+}
 
 
 def steepest_ascent(threat: Threat, gradient: jax.Array) -> jax.Array:
@@ -214,5 +213,5 @@ def steepest_ascent(threat: Threat, gradient: jax.Array) -> jax.Array:
 
 def norm(threat: Threat, delta: jax.Array) -> jax.Array:
     """Returns the size of each perturbation in the norm of the threat, (B,), for (B, ...)."""
-    p = threat.p if isinstance(threat, LpBall) else _ORDER[type(threat)]
-    return jnp.linalg.norm(delta.reshape(delta.shape[0], -1), ord=p, axis=-1)
+    flat = delta.reshape(delta.shape[0], -1)
+    return jnp.asarray(jnp.linalg.norm(flat, ord=norm_order(threat), axis=-1))

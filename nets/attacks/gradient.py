@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,30 +12,38 @@ from nets.attacks.attack import (
     Bounds,
     Logits,
     Target,
+    fold,
     inside,
     keys_of,
     radius_of,
-    require_classes,
     require_valid,
     rows,
 )
 from nets.attacks.ball import project, random_start, steepest_ascent
-from nets.attacks.losses import Loss, cross_entropy, misclassified
+from nets.attacks.best import judge, replace
+from nets.attacks.losses import Loss, cross_entropy
 from nets.attacks.threats import is_l1
 from theory.domain import POSITIVE, InvalidInput, require_inside
 from theory.problem import Threat
 
-Start = Callable[[Threat, jax.Array, jax.Array, Bounds], jax.Array]
+
+class Start(Protocol):
+    """Where an attack begins."""
+
+    def __call__(
+        self, threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds, /
+    ) -> jax.Array:
+        """Returns points (B, ...) of ball and bounds around x, from one typed key a sample."""
 
 
 def at_input(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
-    """Returns x: the start of an attack without randomness."""
+    """Returns x, (B, ...): the start of an attack without randomness; keys may be anything."""
     del threat, keys, bounds
     return x
 
 
 def near_input(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
-    """Returns x + 0.001 N(0, 1), projected: the start of TRADES, (B, ...).
+    """Returns x + 0.001 N(0, 1), projected: the start of TRADES, (B, ...), with keys (B,).
 
     References:
         zhang2019trades.
@@ -65,14 +73,16 @@ def direction(
     References:
         tramer2019multiple and croce2021l1 for sparse steps (theirs are of equal size).
     """
-    gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
+    gradient = _finite(gradient)
     if not is_l1(threat):
         return steepest_ascent(threat, gradient)
     flat, size = gradient.reshape(x.shape[0], -1), jnp.abs(gradient).reshape(x.shape[0], -1)
+    # Held by the box: the step would leave it, and the projection would undo the step.
     held = jnp.where(gradient > 0, x >= bounds[1], x <= bounds[0]).reshape(flat.shape)
     count = max(1, math.ceil(share * flat.shape[1]))
     free = jnp.where(held, 0, size)
     top = jax.lax.top_k(free, count)[0]
+    # By the value of the last one that counts, not by its place: entries that tie with it all move.
     kept = jnp.where(held | (free >= top[:, -1:]), flat, 0)
     # In units of the largest entry, so that the sum of tiny gradients does not vanish.
     unit = kept / jnp.where(top[:, :1] > 0, top[:, :1], 1)
@@ -154,6 +164,7 @@ def ascend_with(
     """
     lengths = [_length(threat, step, x) for threat, step in moves]
 
+    # The gradient of the sum is that of each sample, as no sample's value depends on another's.
     def total(points: jax.Array, carry: Any) -> tuple[jax.Array, Any]:
         values, left = objective(points, carry)
         return jnp.sum(values), left
@@ -161,12 +172,14 @@ def ascend_with(
     def body(_: int, state: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         points, carry = state
         slope, carry = jax.grad(total, has_aux=True)(points, carry)
+        # All moves of a step go along the gradient at its beginning: one backward pass a step.
         for (threat, _step), length in zip(moves, lengths, strict=True):
             moved = points + length * direction(threat, slope, points, bounds, share)
             points = project(threat, moved, x, bounds)
         return points, carry
 
-    return jax.lax.fori_loop(0, steps, body, (start, carry))
+    end: tuple[jax.Array, Any] = jax.lax.fori_loop(0, steps, body, (start, carry))
+    return end
 
 
 def _length(threat: Threat, step: jax.Array | float, x: jax.Array) -> jax.Array:
@@ -174,46 +187,37 @@ def _length(threat: Threat, step: jax.Array | float, x: jax.Array) -> jax.Array:
     return rows(jnp.asarray(step).astype(x.dtype), x) * radius_of(threat, x)
 
 
-class _Found(NamedTuple):
-    """The best point so far of each sample: a misclassified one, and then the largest loss."""
-
-    x: jax.Array
-    wrong: jax.Array
-    loss: jax.Array
-
-    def or_better(self, other: "_Found") -> "_Found":
-        """Returns the better of two; a loss that is nan never replaces a finite one."""
-        better = jnp.where(self.wrong == other.wrong, other.loss > self.loss, other.wrong)
-        return _Found(
-            jnp.where(rows(better, self.x), other.x, self.x),
-            self.wrong | other.wrong,
-            jnp.where(better, other.loss, self.loss),
-        )
+def _finite(gradient: jax.Array) -> jax.Array:
+    """Returns the gradient with 0 where it is not finite: such an entry says nowhere to go."""
+    return jnp.where(jnp.isfinite(gradient), gradient, 0)
 
 
-def _judge(logits_fn: Logits, loss: Loss, x: jax.Array, y: jax.Array) -> _Found:
-    logits = logits_fn(x)
-    require_classes(logits, y)
-    return _Found(x, misclassified(logits, y), loss(logits, y))
+def _better(new: AttackResult, old: AttackResult) -> AttackResult:
+    """Returns the better of two points: a success first, and among equals the larger loss.
+
+    A loss that is nan never replaces a finite one, since it compares as false.
+    """
+    alike = new.success == old.success
+    return replace(jnp.where(alike, new.loss > old.loss, new.success), new, old)
 
 
-def _slope(logits_fn: Logits, loss: Loss, x: jax.Array, y: jax.Array) -> tuple[jax.Array, _Found]:
-    """Returns the gradient of each sample's loss, and what x is worth."""
+def _slope(
+    logits_fn: Logits, loss: Loss, x: jax.Array, y: jax.Array
+) -> tuple[jax.Array, AttackResult]:
+    """Returns the gradient of each sample's loss, (B, ...), and what x is worth."""
 
-    def total(points: jax.Array) -> tuple[jax.Array, _Found]:
-        here = _judge(logits_fn, loss, points, y)
+    def total(points: jax.Array) -> tuple[jax.Array, AttackResult]:
+        here = judge(points, logits_fn(points), y, loss)
         return jnp.sum(here.loss), here
 
+    # One forward pass gives the gradient and, as it goes along, whether the point is a success.
     gradient, here = jax.grad(total, has_aux=True)(x)
     return gradient, here
 
 
-def _result(clean: _Found, best: _Found) -> AttackResult:
+def _result(clean: AttackResult, best: AttackResult) -> AttackResult:
     """Returns the attack; samples that were wrong before it are returned as they were."""
-    x_adv = jnp.where(rows(clean.wrong, clean.x), clean.x, best.x)
-    return AttackResult(
-        x_adv, clean.wrong | best.wrong, jnp.where(clean.wrong, clean.loss, best.loss)
-    )
+    return replace(~clean.success, best, clean)
 
 
 def fgsm(
@@ -235,7 +239,7 @@ def fgsm(
         loss: what to increase, from `nets.attacks.losses` or alike.
 
     Returns:
-        The attack. x_adv is the end of the step even if x has the larger loss.
+        The result. x_adv is the end of the step even if x has the larger loss.
 
     Raises:
         InvalidInput: naming the argument.
@@ -246,9 +250,10 @@ def fgsm(
     del key
     x, y, threat, bounds = require_valid(target)
     gradient, clean = _slope(logits_fn, loss, x, y)
-    gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
-    moved = inside(x + radius_of(threat, x) * steepest_ascent(threat, gradient), bounds)
-    return _result(clean, _judge(logits_fn, loss, moved, y))
+    # Cut to the box after the step, as published, and not projected: the step ends on the sphere of
+    # its ball already, and cutting to a box that holds x leaves no ball of x.
+    moved = inside(x + radius_of(threat, x) * steepest_ascent(threat, _finite(gradient)), bounds)
+    return _result(clean, judge(moved, logits_fn(moved), y, loss))
 
 
 def pgd(
@@ -289,19 +294,21 @@ def pgd(
     x, y, threat, bounds = require_valid(target)
     _require_settings(steps, step, restarts, share)
     keys = keys_of(key, x.shape[0])
-    clean = _judge(logits_fn, loss, x, y)
+    clean = judge(x, logits_fn(x), y, loss)
     length = _length(threat, step, x)
 
-    def move(_: int, state: tuple[jax.Array, _Found]) -> tuple[jax.Array, _Found]:
+    def move(_: int, state: tuple[jax.Array, AttackResult]) -> tuple[jax.Array, AttackResult]:
         points, best = state
         gradient, here = _slope(logits_fn, loss, points, y)
         moved = points + length * direction(threat, gradient, points, bounds, share)
-        return project(threat, moved, x, bounds), best.or_better(here)
+        # `here` is where this step began: its gradient pass has judged it, so no point costs twice.
+        return project(threat, moved, x, bounds), _better(here, best)
 
-    def restart(number: jax.Array, best: _Found) -> _Found:
-        own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-        points, best = jax.lax.fori_loop(0, steps, move, (start(threat, own, x, bounds), best))
-        return best.or_better(_judge(logits_fn, loss, points, y))
+    def restart(number: jax.Array, best: AttackResult) -> AttackResult:
+        begin = start(threat, fold(keys, number), x, bounds)
+        points, best = jax.lax.fori_loop(0, steps, move, (begin, best))
+        # The end of the last step, which no gradient pass has seen.
+        return _better(judge(points, logits_fn(points), y, loss), best)
 
     return _result(clean, jax.lax.fori_loop(0, restarts, restart, clean))
 

@@ -3,8 +3,8 @@
 Where inputs have no bounds the perturbation is the one that `sims` uses for linear rules.
 """
 
-import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,11 @@ from nets.attacks.attack import (
     rows,
 )
 from nets.attacks.ball import l2_multiplier, steepest_ascent
+from nets.attacks.best import judge
 from nets.attacks.losses import margin, misclassified
 from nets.attacks.threats import named_norm
 from theory.domain import InvalidInput
-from theory.problem import L1Ball, L2Ball, LinearClassifier, LinearScores, LinfBall, LpBall, Threat
+from theory.problem import L1Ball, L2Ball, LinearClassifier, LinearScores, LinfBall, Threat
 
 
 def worst(threat: Threat, gradient: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
@@ -31,8 +32,7 @@ def worst(threat: Threat, gradient: jax.Array, x: jax.Array, bounds: Bounds) -> 
 
     With the box [l, u] of perturbations, linf takes clip(radius sign(g), l, u), l2 takes
     clip(s g, l, u) with the s that meets the ball (one multiplier), and l1 spends the radius on
-    the coordinates in the order of |g|, each as far as the box lets it (a continuous knapsack,
-    Dantzig 1957).
+    the coordinates in the order of |g|, each as far as the box lets it (a continuous knapsack).
 
     Args:
         threat: the ball, radius () or (B,); of any norm where there are no bounds, otherwise 1, 2
@@ -52,68 +52,77 @@ def worst(threat: Threat, gradient: jax.Array, x: jax.Array, bounds: Bounds) -> 
     """
     if bounds == (-math.inf, math.inf):
         return radius_of(threat, x) * steepest_ascent(threat, gradient)
+    furthest = _FURTHEST[type(named_norm(threat))]
     flat, g = x.reshape(x.shape[0], -1), gradient.reshape(x.shape[0], -1)
-    delta = _worst(threat, g, radius_of(threat, flat), bounds[0] - flat, bounds[1] - flat)
+    delta = furthest(g, radius_of(threat, flat), bounds[0] - flat, bounds[1] - flat)
     return delta.reshape(x.shape)
 
 
-@functools.singledispatch
-def _worst(
-    threat: Threat, gradient: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
+def _furthest_cube(
+    gradient: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
 ) -> jax.Array:
-    """Returns the worst perturbation inside the box [low, high], all (B, d); radius (., 1)."""
-    raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball, LinfBall or LpBall")
-
-
-@_worst.register
-def _(
-    threat: LinfBall, gradient: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
-) -> jax.Array:
+    """Returns the worst perturbation of ball and box [low, high], all (B, d); radius (., 1)."""
     return jnp.clip(radius * jnp.sign(gradient), low, high)
 
 
-@_worst.register
-def _(
-    threat: L2Ball, gradient: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
+def _furthest_l2(
+    gradient: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
 ) -> jax.Array:
+    """Returns the worst perturbation, as `_furthest_cube`: the gradient, scaled and clipped."""
     scale = l2_multiplier(gradient, radius, low, high, largest=math.inf)
-    # An infinite scale means that the whole box is inside the ball.
+    # An infinite scale means that the whole box is inside the ball; times 0 it would be nan.
     moved = jnp.where(gradient == 0, 0, jnp.where(gradient == 0, 1, gradient) * scale)
     return jnp.clip(moved, low, high)
 
 
-@_worst.register
-def _(
-    threat: L1Ball, gradient: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
+def _furthest_l1(
+    gradient: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
 ) -> jax.Array:
+    """Returns the worst perturbation, as `_furthest_cube`: a continuous knapsack."""
     order = jnp.argsort(-jnp.abs(gradient), axis=-1)
     room = jnp.where(gradient > 0, high, -low)
     # A room wider than the radius is as good as infinite, and can be summed.
     room = jnp.where(gradient == 0, 0, jnp.minimum(room, radius))
     sorted_room = jnp.take_along_axis(room, order, -1)
+    # What the steeper coordinates have spent is gone; the rest goes as far as the box lets it.
     before = jnp.cumsum(sorted_room, -1) - sorted_room
     spent = jnp.clip(radius - before, 0, sorted_room)
+    # The inverse of a permutation is the order that sorts it.
     place = jnp.argsort(order, axis=-1)
     return jnp.sign(gradient) * jnp.take_along_axis(spent, place, -1)
 
 
-@_worst.register
-def _(
-    threat: LpBall, gradient: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array
-) -> jax.Array:
-    return _worst(named_norm(threat), gradient, radius, low, high)
+_FURTHEST: dict[type, Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]] = {
+    LinfBall: _furthest_cube,
+    L2Ball: _furthest_l2,
+    L1Ball: _furthest_l1,
+}
 
 
 def two_classes(classifier: LinearClassifier) -> LinearScores:
-    """Returns the rule sign(weight . x + bias) as scores (0, weight . x + bias): labels 0 and 1."""
+    """Returns the rule sign(weight . x + bias) as scores (0, weight . x + bias): labels 0 and 1.
+
+    Args:
+        classifier: weight (d,) and bias ().
+
+    Returns:
+        Weights (2, d) and biases (2,).
+    """
     weight, bias = classifier
     zero = jnp.zeros_like(weight)
     return LinearScores(jnp.stack([zero, weight]), jnp.stack([jnp.zeros_like(bias), bias]))
 
 
 def logits(scores: LinearScores, x: jax.Array) -> jax.Array:
-    """Returns weights . x + biases, (B, K), for inputs of any shape (B, ...)."""
+    """Returns weights . x + biases, (B, K), for inputs of any shape (B, ...).
+
+    Args:
+        scores: weights (K, d) and biases (K,).
+        x: (B, ...), d entries in each sample.
+    """
     flat = x.reshape(x.shape[0], -1)
+    # In full precision: accelerators would round the inputs of a product in float32 to fewer bits,
+    # and an exact attack that is not exact is of no use.
     product = jnp.matmul(flat, scores.weights.T, precision=jax.lax.Precision.HIGHEST)
     return product + scores.biases[None]
 
@@ -130,7 +139,7 @@ def exact(scores: LinearScores, target: Target) -> AttackResult:
             (-inf, inf), otherwise 1, 2 or infinity.
 
     Returns:
-        The attack; its loss is the margin, max_{j != y} z_j - z_y.
+        The result; its loss is the margin, max_{j != y} z_j - z_y.
 
     Raises:
         InvalidInput: naming the argument.
@@ -148,6 +157,7 @@ def exact(scores: LinearScores, target: Target) -> AttackResult:
     require_classes(clean, y)
     wrong, number = misclassified(clean, y), scores.weights.shape[0]
 
+    # Towards y + 1, ..., y + K - 1 modulo K: one loop for samples of different labels.
     def toward(shift: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         other = (y + shift.astype(y.dtype)) % number
         gradient = scores.weights[other] - scores.weights[y]
@@ -159,5 +169,5 @@ def exact(scores: LinearScores, target: Target) -> AttackResult:
     start = (x, jnp.full_like(clean[:, 0], -jnp.inf))
     x_adv = jax.lax.fori_loop(1, number, toward, start)[0]
     x_adv = jnp.where(rows(wrong, x), x, x_adv)
-    found = logits(scores, x_adv)
-    return AttackResult(x_adv, misclassified(found, y), margin(found, y))
+    # Judged anew at the point that is returned, so that flag and loss are those of this very point.
+    return judge(x_adv, logits(scores, x_adv), y, margin)

@@ -5,17 +5,22 @@ nearer to being misclassified. Cross-entropy alone misjudges networks whose logi
 the difference-of-logits ratio alone is weak where few classes compete: take the best of several.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 
 from nets.attacks.attack import require_classes
 
-Loss = Callable[[jax.Array, jax.Array], jax.Array]
-
-# In the denominators of Croce and Hein's reference implementation.
+# In the denominators of Croce and Hein's reference implementation: its numbers are to be ours.
 _TINY = 1e-12
+
+
+class Loss(Protocol):
+    """What an attack increases, and with `y` held, what training lowers."""
+
+    def __call__(self, logits: jax.Array, y: jax.Array, /) -> jax.Array:
+        """Returns one value a sample, (B,), of logits (B, K) and labels (B,), and of no other."""
 
 
 def misclassified(logits: jax.Array, y: jax.Array) -> jax.Array:
@@ -35,8 +40,8 @@ def misclassified(logits: jax.Array, y: jax.Array) -> jax.Array:
 def own_and_rival(logits: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the logit of the label and the largest of the others, (B,) each; K >= 2."""
     require_classes(logits, y)
-    own = _entry(logits, y)
-    return own, jnp.max(_without(logits, y), -1)
+    own = entry(logits, y)
+    return own, jnp.max(_others(logits, y), -1)
 
 
 def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
@@ -47,14 +52,18 @@ def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
     103 in float32 and 745 in float64.
     """
     require_classes(logits, y)
-    others = jax.scipy.special.logsumexp(_without(logits, y), axis=-1)
-    return jax.nn.softplus(others - _entry(logits, y))
+    # Not -log_softmax(logits)[y]: in its gradient p_y - 1 rounds to 0 in float32 from a lead of 17.
+    others = jax.scipy.special.logsumexp(_others(logits, y), axis=-1)
+    return jax.nn.softplus(others - entry(logits, y))
 
 
 def margin(logits: jax.Array, y: jax.Array) -> jax.Array:
     """Returns max_{j != y} z_j - z_y, (B,): at least zero where a sample is misclassified.
 
-    The loss of Carlini and Wagner 2017 (carlini2017towards) without its hinge.
+    The loss of Carlini and Wagner without its hinge.
+
+    References:
+        carlini2017towards.
 
     >>> import jax.numpy as jnp
     >>> margin(jnp.asarray([[2.0, 1.0, 5.0]]), jnp.asarray([0])).tolist()
@@ -85,15 +94,19 @@ def dlr(logits: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def targeted_cross_entropy(logits: jax.Array, y: jax.Array, target_class: jax.Array) -> jax.Array:
-    """Returns minus the cross-entropy of the target classes, (B,); the labels y are not used."""
+    """Returns minus the cross-entropy of the target classes, (B,); the labels y are not used.
+
+    Args:
+        logits, y, target_class: as for `targeted_dlr`, for any K >= 2; (B, K), (B,), (B,).
+    """
     del y
     return -cross_entropy(logits, target_class)
 
 
 def targeted_margin(logits: jax.Array, y: jax.Array, target_class: jax.Array) -> jax.Array:
-    """Returns z_target - z_y, (B,)."""
+    """Returns z_target - z_y, (B,), for logits (B, K), labels (B,) and target classes (B,)."""
     require_classes(logits, y)
-    return _entry(logits, target_class) - _entry(logits, y)
+    return entry(logits, target_class) - entry(logits, y)
 
 
 def targeted_dlr(logits: jax.Array, y: jax.Array, target_class: jax.Array) -> jax.Array:
@@ -116,14 +129,21 @@ def targeted_dlr(logits: jax.Array, y: jax.Array, target_class: jax.Array) -> ja
     return targeted_margin(logits, y, target_class) / spread
 
 
-def _is_label(logits: jax.Array, y: jax.Array) -> jax.Array:
+def is_label(logits: jax.Array, y: jax.Array) -> jax.Array:
+    """Returns whether each class is the label of its sample, (B, K), for labels (B,).
+
+    Compared in the dtype of the labels: nothing is promoted to 64 bits on the way.
+    """
     return y[:, None] == jnp.arange(logits.shape[1], dtype=y.dtype)[None]
 
 
-def _entry(logits: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.where(_is_label(logits, y), logits, 0), -1)
+def entry(logits: jax.Array, y: jax.Array) -> jax.Array:
+    """Returns the logit of one class a sample, (B,), of logits (B, K) and classes (B,)."""
+    # By a mask and a sum, whose gradient is the mask; that of indexing is a scatter, which is slow
+    # on accelerators and whose order of additions is not fixed there.
+    return jnp.sum(jnp.where(is_label(logits, y), logits, 0), -1)
 
 
-def _without(logits: jax.Array, y: jax.Array) -> jax.Array:
-    """Returns the logits with that of the label replaced by -inf."""
-    return jnp.where(_is_label(logits, y), -jnp.inf, logits)
+def _others(logits: jax.Array, y: jax.Array) -> jax.Array:
+    """Returns the logits, (B, K), with that of the label replaced by -inf."""
+    return jnp.where(is_label(logits, y), -jnp.inf, logits)

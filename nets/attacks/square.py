@@ -13,25 +13,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nets.attacks.apgd import best_of
 from nets.attacks.attack import (
     AttackResult,
     Bounds,
     Logits,
     Target,
+    fold,
     inside,
     keys_of,
     radius_of,
     require_named_ball,
-    rows,
 )
 from nets.attacks.ball import project
-from nets.attacks.losses import margin, misclassified
+from nets.attacks.best import best_of_runs, first_success, judge
+from nets.attacks.losses import margin
 from nets.attacks.square_pattern import patterns, stripes, window_sizes
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, L2Ball, LinfBall, Threat
 
+# In the denominators of the authors' code, where a square holds nothing yet.
 _TINY = 1e-12
+
+
+class _Square(NamedTuple):
+    """What a query draws its squares from: keys (B,), the side (), the patterns, (2, h, w)."""
+
+    keys: jax.Array
+    size: jax.Array
+    pattern: jax.Array
 
 
 class _Window(NamedTuple):
@@ -67,7 +76,7 @@ def square(
             200, 500, 1000, 2000, 4000, 6000 and 8000 queries.
 
     Returns:
-        An Attack; its loss is the margin, max_{j != y} z_j - z_y.
+        The result; its loss is the margin, max_{j != y} z_j - z_y.
 
     Raises:
         InvalidInput: naming the argument.
@@ -79,17 +88,15 @@ def square(
     x, y, threat, _ = target
     _require_images(x, threat)
     _require_settings(queries, restarts, share)
-    keys = keys_of(key, x.shape[0])
+    # Patterns of l2 and l1 have two halves and a middle: their squares are odd, and 3 at least.
     smallest = 1 if isinstance(threat, LinfBall) else 3
     sizes = window_sizes(queries, share, x.shape[1], x.shape[2], smallest, rescale)
 
-    def run(i: jax.Array) -> AttackResult:
-        own = jax.vmap(lambda one: jax.random.fold_in(one, i))(keys)
-        return _search(own, logits_fn, target, sizes)
+    def run(keys: jax.Array, _: jax.Array) -> AttackResult:
+        return _search(keys, logits_fn, target, sizes)
 
-    logits = logits_fn(x)
-    clean = AttackResult(x, misclassified(logits, y), margin(logits, y).astype(x.dtype))
-    return best_of(restarts, run, clean)
+    clean = _judge(logits_fn, x, y)
+    return best_of_runs(restarts, keys_of(key, x.shape[0]), run, clean)
 
 
 def _search(
@@ -101,49 +108,57 @@ def _search(
     """Returns the result of one run: a square is kept if it raises the margin or fools."""
     x, y, threat, bounds = target
     size, shape = jnp.asarray(sizes), x.shape[1:]
-    known, place = np.unique(sizes, return_inverse=True)
-    p = 1 if isinstance(threat, L1Ball) else 2
-    table = jnp.asarray(patterns(tuple(map(int, known)), shape[0], shape[1], p), x.dtype)
-    places = jnp.asarray(place, jnp.int32)
+    # The size of a square depends on the query alone, and there are few sizes: one table of all
+    # patterns, in a corner of images, lets one compiled query serve every size.
+    known, which = np.unique(sizes, return_inverse=True)
+    table = jnp.asarray(
+        patterns(tuple(map(int, known)), shape[0], shape[1], _power(threat)), x.dtype
+    )
+    rows_of_table = jnp.asarray(which, jnp.int32)
 
     def query(state: tuple[jax.Array, AttackResult]) -> tuple[jax.Array, AttackResult]:
         i, best = state
-        own = jax.vmap(lambda one: jax.random.fold_in(one, i + 1))(keys)
-        pattern = table[:, places[i]]
-        tried = _propose(threat, own, x, best.x_adv, bounds, size[i], pattern)
-        new = _judge(logits_fn, tried, y)
-        take = ~best.success & (new.success | (new.loss > best.loss))
-        kept = AttackResult(
-            jnp.where(rows(take, x), tried, best.x_adv),
-            best.success | new.success,
-            jnp.where(take, new.loss, best.loss),
-        )
-        return i + 1, kept
+        # Number 0 is the start's, see `_start`.
+        drawn = _Square(fold(keys, i + 1), size[i], table[:, rows_of_table[i]])
+        tried = _propose(target, best.x_adv, drawn)
+        return i + 1, first_success(_judge(logits_fn, tried, y), best)
 
+    # Ends early once the whole batch is broken. What is returned of a sample does not depend on
+    # when that is, since `first_success` leaves a broken sample as it is.
     def unfinished(state: tuple[jax.Array, AttackResult]) -> jax.Array:
         return (state[0] < len(sizes)) & ~jnp.all(state[1].success)
 
     first = _judge(logits_fn, _start(threat, keys, x, bounds), y)
-    return jax.lax.while_loop(unfinished, query, (jnp.int32(0), first))[1]
+    last: AttackResult = jax.lax.while_loop(unfinished, query, (jnp.int32(0), first))[1]
+    return last
 
 
 def _judge(logits_fn: Logits, x: jax.Array, y: jax.Array) -> AttackResult:
-    logits = logits_fn(x)
-    return AttackResult(x, misclassified(logits, y), margin(logits, y).astype(x.dtype))
+    """Returns the points with their margins, in the dtype of x, which the loop carries."""
+    result = judge(x, logits_fn(x), y, margin)
+    return result._replace(loss=result.loss.astype(x.dtype))
+
+
+def _power(threat: Threat) -> int:
+    """Returns the p of the norm that patterns of a ball of l2 or l1 have length one in."""
+    return 1 if isinstance(threat, L1Ball) else 2
 
 
 def _start(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
     """Returns the first images: vertical stripes for linf, else five by five tiles of patterns."""
-    own = jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys)
+    keys = fold(keys, 0)
     height, width, channels = x.shape[1:]
     if isinstance(threat, LinfBall):
-        sign = _signs(own, (1, width, channels), x.dtype)
+        # One sign a column and channel: convolutions answer strongly to stripes, says the paper.
+        sign = _signs(keys, (1, width, channels), x.dtype)
         return inside(x + radius_of(threat, x) * sign, bounds)
-    p = 1 if isinstance(threat, L1Ball) else 2
-    upright, flat = (jnp.asarray(tiles, x.dtype) for tiles in stripes(height, width, p))
-    parts = jax.vmap(lambda key: jax.random.split(key))(own)
-    turned = _signs(parts[:, 0], (len(upright), 1, 1), x.dtype) > 0
-    sign = _signs(parts[:, 1], (len(upright), 1, 1, channels), x.dtype)
+    upright, flat = (
+        jnp.asarray(tiles, x.dtype) for tiles in stripes(height, width, _power(threat))
+    )
+    turn_key, sign_key = _split(keys)
+    # Each tile is turned or not for all channels, and has a sign in each of them.
+    turned = _signs(turn_key, (len(upright), 1, 1), x.dtype) > 0
+    sign = _signs(sign_key, (len(upright), 1, 1, channels), x.dtype)
     tile = jnp.where(turned, upright[None], flat[None])[..., None]
     return _finish(threat, x, jnp.sum(tile * sign, 1), bounds)
 
@@ -156,79 +171,75 @@ def _finish(threat: Threat, x: jax.Array, delta: jax.Array, bounds: Bounds) -> j
     return inside(x + delta / (length + _TINY) * radius_of(threat, x), bounds)
 
 
-@functools.singledispatch
-def _propose(
-    threat: Threat,
-    keys: jax.Array,
-    x: jax.Array,
-    best: jax.Array,
-    bounds: Bounds,
-    size: jax.Array,
-    pattern: jax.Array,
-) -> jax.Array:
-    """Returns the next images to try, (B, h, w, c); the pattern is (2, h, w), see `patterns`."""
-    raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball or LinfBall")
-
-
-@_propose.register
-def _(
-    threat: LinfBall,
-    keys: jax.Array,
-    x: jax.Array,
-    best: jax.Array,
-    bounds: Bounds,
-    size: jax.Array,
-    pattern: jax.Array,
-) -> jax.Array:
-    parts = jax.vmap(lambda key: jax.random.split(key))(keys)
-    sign = _signs(parts[:, 0], (1, 1, x.shape[3]), x.dtype)
-    square = _window(parts[:, 1], x, size).mask
-    moved = jnp.where(square, best + 2 * radius_of(threat, x) * sign, best)
+def _propose(target: Target, best: jax.Array, square: _Square) -> jax.Array:
+    """Returns the next images to try, (B, h, w, c), from the best so far, (B, h, w, c)."""
+    x, _, threat, bounds = target
+    if not isinstance(threat, LinfBall):
+        return _move_mass(target, best, square)
+    sign_key, place_key = _split(square.keys)
+    sign = _signs(sign_key, (1, 1, x.shape[3]), x.dtype)
+    inside_square = _window(place_key, x, square.size).mask
+    # By the diameter, so that wherever the pixel is, it ends on the face that the sign says.
+    moved = jnp.where(inside_square, best + 2 * radius_of(threat, x) * sign, best)
     return project(threat, moved, x, bounds)
 
 
-@_propose.register(L1Ball)
-@_propose.register(L2Ball)
-def _(
-    threat: L1Ball | L2Ball,
-    keys: jax.Array,
-    x: jax.Array,
-    best: jax.Array,
-    bounds: Bounds,
-    size: jax.Array,
-    pattern: jax.Array,
-) -> jax.Array:
-    """Moves what lies in a second square into the first, shaped by the pattern."""
-    parts = jax.vmap(lambda key: jax.random.split(key, 4))(keys)
-    sign, channels = _signs(parts[:, 0], (1, 1, x.shape[3]), x.dtype), x.shape[3]
-    turned = _signs(parts[:, 1], (1, 1), x.dtype) > 0
-    into, out_of = _window(parts[:, 2], x, size), _window(parts[:, 3], x, size)
-    shaped = jnp.where(turned, pattern[1][None], pattern[0][None])
-    shift = jax.vmap(lambda image, top, left: jnp.roll(image, (top, left), (0, 1)))
-    shaped = shift(shaped, into.top, into.left)[..., None]
+def _move_mass(target: Target, best: jax.Array, square: _Square) -> jax.Array:
+    """Moves what lies in a second square into the first, shaped by the pattern: l2 and l1.
 
-    delta, squared = best - x, isinstance(threat, L2Ball)
-    power = (lambda v: v**2) if squared else jnp.abs
+    Algorithm 3 of the paper, in the form of its code for l1. A perturbation is on the sphere of its
+    ball; so mass that goes into one square has to be taken from another.
+    """
+    x, _, threat, bounds = target
+    channels, squared = x.shape[3], isinstance(threat, L2Ball)
+    sign_key, turn_key, into_key, out_key = _split(square.keys, 4)
+    sign = _signs(sign_key, (1, 1, channels), x.dtype)
+    turned = _signs(turn_key, (1, 1), x.dtype) > 0
+    into, out_of = (_window(key, x, square.size) for key in (into_key, out_key))
+    shaped = jnp.where(turned, square.pattern[1][None], square.pattern[0][None])
+    shaped = jax.vmap(_to_corner)(shaped, into.top, into.left)[..., None]
+
+    delta = best - x
+    power = _squares if squared else jnp.abs
     measure = functools.partial(_length, axes=(1, 2), root=squared)
+    # What is in the first square already is mixed with the pattern, each with length one.
     kept = jnp.where(into.mask, delta, 0)
     new = shaped * sign + kept / (measure(power(kept)) + _TINY)
     new = jnp.where(into.mask, new, 0)
+    # To spend: what the ball leaves, in equal parts on the channels, and what each channel has in
+    # the two squares; in squares of lengths for l2, which add up.
     room = radius_of(threat, x) ** (2 if squared else 1) - _length(power(delta), (1, 2, 3), False)
     held = _length(power(jnp.where(into.mask | out_of.mask, delta, 0)), (1, 2), False)
     budget = jnp.maximum(room, 0) / channels + held
-    target = jnp.sqrt(budget) if squared else budget * channels
-    new = new / (measure(power(new)) + _TINY) * target
+    # As in the code, which for l1 gives each channel the whole of it: `_finish` projects.
+    length = jnp.sqrt(budget) if squared else budget * channels
+    new = new / (measure(power(new)) + _TINY) * length
     moved = jnp.where(into.mask, new, jnp.where(out_of.mask, 0, delta))
     return _finish(threat, x, moved, bounds)
 
 
+def _to_corner(image: jax.Array, top: jax.Array, left: jax.Array) -> jax.Array:
+    """Returns an image (h, w) whose upper left corner has moved to (top, left), () each."""
+    # By rolling, whose shape is static: a pattern is as large as its square and so never wraps.
+    return jnp.roll(image, jnp.stack([top, left]), (0, 1))
+
+
+def _squares(v: jax.Array) -> jax.Array:
+    """Returns the squares of the entries, in the shape of v."""
+    return v**2
+
+
 def _length(powers: jax.Array, axes: tuple[int, ...], root: bool) -> jax.Array:
+    """Returns the sum of |v|^p over the axes, which stay with length one, or its root for l2."""
     total = jnp.sum(powers, axes, keepdims=True)
     return jnp.sqrt(total) if root else total
 
 
 def _window(keys: jax.Array, x: jax.Array, size: jax.Array) -> _Window:
-    """Returns a square of that size anywhere in each image."""
+    """Returns a square of that size anywhere in each image, (B, h, w, c), from keys (B,).
+
+    As a mask: the size is traced, so that one compiled query serves all sizes.
+    """
     height, width = x.shape[1:3]
     room = jnp.stack([height - size, width - size])
 
@@ -243,12 +254,21 @@ def _window(keys: jax.Array, x: jax.Array, size: jax.Array) -> _Window:
 
 
 def _covers(first: jax.Array, size: jax.Array, length: int) -> jax.Array:
+    """Returns which of `length` places lie in [first, first + size), (B, length), first (B, 1)."""
     places = jnp.arange(length, dtype=jnp.int32)[None]
     return (places >= first) & (places < first + size)
 
 
 def _signs(keys: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    """Returns -1 or 1 with equal probability, (B, ...), of keys (B,)."""
+    # Drawn as int8 whatever the dtype, so that float32 and float64 try the same squares.
     return jax.vmap(lambda key: jax.random.rademacher(key, shape, jnp.int8))(keys).astype(dtype)
+
+
+def _split(keys: jax.Array, parts: int = 2) -> tuple[jax.Array, ...]:
+    """Returns so many new keys a sample, (B,) each."""
+    split = jax.vmap(lambda key: jax.random.split(key, parts))(keys)
+    return tuple(split[:, part] for part in range(parts))
 
 
 def _require_images(x: jax.Array, threat: Threat) -> None:

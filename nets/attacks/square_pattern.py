@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+# Queries after which the covered share halves, of 10,000: the schedule of the paper's section 4.
 _SHRINK_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
@@ -28,9 +29,11 @@ def window_sizes(
 
     def side(query: int) -> int:
         at = int(query / queries * 10000) if rescale else query
+        # Strictly after, as in the code: query 10 still has the first size.
         covered = share / 2 ** sum(at > after for after in _SHRINK_AFTER)
         size = max(round(math.sqrt(covered * height * width)), smallest)
         odd = size + 1 if smallest > 1 and size % 2 == 0 else size
+        # Not odd where the image is even and the square as large: there is one place for it.
         return min(odd, height, width)
 
     return np.array([side(query) for query in range(queries)], np.int32)
@@ -77,6 +80,7 @@ def bumps(size: int, p: int) -> np.ndarray:
     >>> bumps(1, 2).tolist()
     [[-1.0]]
     """
+    # The lower half is the larger one where the side is odd.
     half = size // 2
     square = np.concatenate([_bump(half, size, p), -_bump(size - half, size, p)])
     return square / _norm(square, p)
@@ -89,6 +93,8 @@ def _bump(height: int, width: int, p: int) -> np.ndarray:
     for ring in range(max(rows, columns)):
         top, left = rows - 1 - ring, columns - 1 - ring
         below, right = top + 2 * ring + 1, left + 2 * ring + 1
+        # Slices end at the edge by themselves, but a negative beginning would count from the end.
+        # Weights fall as 1 / k^2 (k^4 for l1) from the middle, and add up where rectangles overlap.
         bump[max(top, 0) : below, max(left, 0) : right] += (ring + 1.0) ** (-2 if p == 2 else -4)
     return bump / _norm(bump, p) if height else bump
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from theory.domain import InvalidInput
 
-# Blocks that wait on one device before the first result is fetched.
+# Blocks that wait on one device before the first result is fetched: while one is computed the next
+# one's arguments are there already, and memory is held for no more than these.
 AHEAD = 2
 Progress = Callable[[float], None]
 
@@ -53,24 +54,27 @@ def over_blocks(
     devices = devices or jax.local_devices()
     copies = [jax.device_put(shared, device) for device in devices]
     pending: collections.deque[Any] = collections.deque()
-    found: list[Any] = []
+    results: list[Any] = []
     starts = range(0, number, block)
-    for place, start in enumerate(starts):
+    for turn, start in enumerate(starts):
         index = np.arange(start, start + block)
+        # A shorter last block would be another shape: another executable, and other roundings.
         index[index >= number] = 0
-        which = place % len(devices)
-        part = jax.device_put([array[index] for array in samples], devices[which])
-        pending.append(function(copies[which], *part))
+        which = turn % len(devices)
+        arguments = jax.device_put([array[index] for array in samples], devices[which])
+        # Returns at once: JAX computes while the next block is cut.
+        pending.append(function(copies[which], *arguments))
         if len(pending) > AHEAD * len(devices):
-            _fetch(pending, found, len(starts), progress)
+            _fetch(pending, results, len(starts), progress)
     while pending:
-        _fetch(pending, found, len(starts), progress)
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:number], *found)
+        _fetch(pending, results, len(starts), progress)
+    return jax.tree.map(lambda *blocks: np.concatenate(blocks)[:number], *results)
 
 
 def _fetch(
-    pending: collections.deque[Any], found: list[Any], total: int, progress: Progress | None
+    pending: collections.deque[Any], results: list[Any], total: int, progress: Progress | None
 ) -> None:
-    found.append(jax.tree.map(np.asarray, pending.popleft()))
+    """Waits for the block that was begun first: results stay in the order of the samples."""
+    results.append(jax.tree.map(np.asarray, pending.popleft()))
     if progress is not None:
-        progress(len(found) / total)
+        progress(len(results) / total)

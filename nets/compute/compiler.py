@@ -39,8 +39,10 @@ def jit(function: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
         function: what to compile.
         settings: passed on to `jax.jit`, such as static_argnames or donate_argnums.
     """
+    # For calls under another transformation, which refuses compiler options of its inside.
     inner = jax.jit(function, **settings)
 
+    # Made at the first call: the options ask for the backend, and that must not happen on import.
     @functools.cache
     def outer() -> Callable[..., Any]:
         return jax.jit(function, compiler_options=options(), **settings)

@@ -15,6 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from theory.domain import InvalidInput
 
 AXIS = "data"
+# Without annotations in JAX.
+_PARTITION: Any = PartitionSpec
 
 
 def choose(count: int) -> tuple[jax.Device, ...]:
@@ -23,17 +25,19 @@ def choose(count: int) -> tuple[jax.Device, ...]:
     Raises:
         InvalidInput: for a count that is negative or more than there are.
     """
-    found = jax.local_devices()
-    if not 0 <= count <= len(found):
+    # Of this process: on several hosts the others' devices are not addressable here.
+    here = jax.local_devices()
+    if not 0 <= count <= len(here):
         raise InvalidInput(
-            f"devices = {count}: must lie from 1 to the {len(found)} there are, or be 0 for all"
+            f"devices = {count}: must lie from 1 to the {len(here)} there are, or be 0 for all"
         )
-    return tuple(found[: count or len(found)])
+    return tuple(here[: count or len(here)])
 
 
 def require_batch(batch: int, count: int) -> None:
     """Raises InvalidInput unless every one of `count` devices gets as many images of a batch."""
     if batch % count:
+        # The multiples next to it, below (if that is not 0) and above.
         near = sorted({max(1, batch // count) * count, -(-batch // count) * count})
         raise InvalidInput(
             f"batch = {batch}: must be a multiple of the {count} devices, such as "
@@ -48,7 +52,7 @@ def mesh_of(devices: tuple[jax.Device, ...]) -> Mesh | None:
 
 def replicated(mesh: Mesh | None) -> NamedSharding | None:
     """Returns the sharding of what every device holds whole; None without a mesh."""
-    return None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    return None if mesh is None else NamedSharding(mesh, _PARTITION())
 
 
 def replicate(mesh: Mesh | None, tree: Any) -> Any:
@@ -58,6 +62,9 @@ def replicate(mesh: Mesh | None, tree: Any) -> Any:
 
 def spread(mesh: Mesh | None, batch: Any) -> Any:
     """Returns the arrays of a pytree, (B, ...), inside a step, split over the devices by rows."""
+    # Nothing at all on one device: even a constraint without effect would be in the program, and
+    # could make another one of it.
     if mesh is None:
         return batch
-    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec(AXIS)))
+    constrain: Any = jax.lax.with_sharding_constraint
+    return constrain(batch, NamedSharding(mesh, _PARTITION(AXIS)))

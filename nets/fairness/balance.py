@@ -41,6 +41,7 @@ def effective_number(overlap: float = 0.9999) -> FairnessMethod:
     References:
         cui2019classbalanced.
     """
+    # 1 is allowed, though 0 / 0 in the published formula: the limit is inverse counts.
     require_inside("overlap", overlap, UNIT_INTERVAL, "the overlap b")
 
     def start(counts: jax.Array, dtype: Any = jnp.float32) -> FixedWeights:
@@ -109,17 +110,25 @@ def class_weights(state: FixedWeights) -> jax.Array:
 
 
 def weights(state: FixedWeights, logits: jax.Array, y: jax.Array, beta: float) -> Terms:
-    """Returns the weight of each sample's class, for the whole of its loss."""
+    """Returns the weight of each sample's class, (B,), for the whole of its loss.
+
+    Args:
+        state: as it stands.
+        logits: (B, K), for their dtype.
+        y: labels, (B,).
+        beta: weight of the divergence.
+    """
     each = state.values[y].astype(logits.dtype)
     return Terms(each, beta * each)
 
 
 def adjusted_loss(state: FixedWeights, logits: jax.Array, y: jax.Array) -> jax.Array:
-    """Returns the cross entropy of the adjusted logits, (B,)."""
+    """Returns the cross entropy of the adjusted logits, (B,), for logits (B, K), labels (B,)."""
     return cross_entropy(logits + state.values.astype(logits.dtype)[None], y)
 
 
 def margin_loss(state: FixedWeights, logits: jax.Array, y: jax.Array, scale: float) -> jax.Array:
-    """Returns the cross entropy of the lowered logits, (B,)."""
-    lowered = jnp.broadcast_to(state.values.astype(logits.dtype)[None], logits.shape)
-    return cross_entropy(ldam_logits(logits, y, lowered, scale), y)
+    """Returns the cross entropy of the lowered logits, (B,), for logits (B, K), labels (B,)."""
+    # The margins of all classes in every row; `ldam_logits` lowers the one that y names.
+    margins = jnp.broadcast_to(state.values.astype(logits.dtype)[None], logits.shape)
+    return cross_entropy(ldam_logits(logits, y, margins, scale), y)

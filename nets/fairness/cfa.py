@@ -60,6 +60,7 @@ def cfa(
         require_inside(name, value, NON_NEGATIVE, "what is added to every accuracy")
     require_inside("average_gate", average_gate, UNIT_INTERVAL, "the accuracy of the worst class")
     require_inside("average_decay", average_decay, UNIT_INTERVAL, "the share of the old average")
+    # Compiled once here: every epoch calls the same function, with thresholds that do not change.
     gated = jit(partial(average, threshold=average_gate, decay=average_decay))
     return FairnessMethod(
         "cfa",
@@ -75,7 +76,7 @@ def cfa(
 
 
 def start(counts: jax.Array, dtype: Any = jnp.float32) -> CfaState:
-    """Returns the state before the calibration begins: all classes alike."""
+    """Returns the state before the calibration begins, from the counts (K,): all classes alike."""
     return CfaState(jnp.ones(len(counts), dtype), jnp.asarray(False))
 
 
@@ -86,10 +87,12 @@ def update(state: CfaState, statistics: Statistics) -> CfaState:
 
 
 def _calibration(state: CfaState, beta: float, base: float, other: float) -> TradesWeights:
-    found = cfa_calibration(state.accuracies, 1.0, beta, base, other)
+    """Returns the calibration of each class, (K,) each: that of accuracy one before it begins."""
+    calibrated = cfa_calibration(state.accuracies, 1.0, beta, base, other)
+    # Factor 1 on the radius and beta / (1 + beta): TRADES, divided by 1 + beta.
     alike = cfa_calibration(jnp.ones_like(state.accuracies), 1.0, beta, 0.0, 0.0)
     return TradesWeights(
-        *(jnp.where(state.begun, *pair) for pair in zip(found, alike, strict=True))
+        *(jnp.where(state.begun, *pair) for pair in zip(calibrated, alike, strict=True))
     )
 
 
@@ -110,7 +113,15 @@ def weights(
     beta: float,
     regularisation_base: float = 0.5,
 ) -> Terms:
-    """Returns 1 - s and s of each sample's class."""
+    """Returns 1 - s and s of each sample's class, (B,) each.
+
+    Args:
+        state: as it stands.
+        logits: (B, K), for their dtype.
+        y: labels, (B,).
+        beta: of TRADES; 0 makes s zero.
+        regularisation_base: lambda_2.
+    """
     share = class_weights(state, beta, regularisation_base)[y].astype(logits.dtype)
     return Terms(1 - share, share)
 
@@ -130,7 +141,7 @@ def average(
     Args:
         held: from `nets.fairness.method.start_average`, or the last average.
         current: variables, a pytree of the same structure.
-        worst_accuracy: least robust accuracy of a class on held-out images, of the current ones.
+        worst_accuracy: (), least robust accuracy of a class on held-out images, of `current`.
         threshold: below which the average stays as it is: .2 and .24 in the code.
         decay: share of the old average, in [0, 1].
 
@@ -142,6 +153,7 @@ def average(
     """
     require_inside("threshold", threshold, UNIT_INTERVAL, "the threshold of the worst class")
     good = jnp.asarray(worst_accuracy) >= threshold
+    # Both branches are computed and one is chosen by where: the accuracy may be traced.
     moved = cfa_average(held.variables, current, worst_accuracy, threshold, decay)
     first = good & ~held.begun
     variables = jax.tree.map(lambda new, old: jnp.where(first, new, old), current, moved)

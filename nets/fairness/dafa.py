@@ -74,7 +74,7 @@ def dafa(
 
 
 def start(counts: jax.Array, dtype: Any = jnp.float32) -> DafaState:
-    """Returns the state before the warm-up ends: every weight is 1."""
+    """Returns the state before the warm-up ends, from the counts (K,): every weight is 1."""
     return DafaState(jnp.ones(len(counts), dtype), jnp.asarray(False))
 
 
@@ -82,8 +82,8 @@ def update(
     state: DafaState, statistics: Statistics, strength: float = 1.0, **settings: Any
 ) -> DafaState:
     """Returns the weights from the similarities, see `theory.weights.dafa.dafa_weights`."""
-    found = dafa_weights(jnp.asarray(statistics.similarity), strength, **settings)
-    return DafaState(found.weights.astype(state.weights.dtype), found.clipped)
+    traded = dafa_weights(jnp.asarray(statistics.similarity), strength, **settings)
+    return DafaState(traded.weights.astype(state.weights.dtype), traded.clipped)
 
 
 def class_weights(state: DafaState) -> jax.Array:
@@ -102,6 +102,13 @@ def class_radii(state: DafaState) -> jax.Array:
 
 
 def weights(state: DafaState, logits: jax.Array, y: jax.Array, beta: float) -> Terms:
-    """Returns W of each sample's class, and beta."""
+    """Returns W of each sample's class, and beta, (B,) each.
+
+    Args:
+        state: as it stands.
+        logits: (B, K), for their dtype.
+        y: labels, (B,).
+        beta: weight of the divergence, which W does not touch: published so.
+    """
     each = state.weights[y].astype(logits.dtype)
     return Terms(each, jnp.full_like(each, beta))

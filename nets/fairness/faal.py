@@ -41,7 +41,7 @@ def faal(radius: float = 0.5, margins: Margins = "mean") -> FairnessMethod:
 
 
 def start(counts: jax.Array, dtype: Any = jnp.float32) -> FaalState:
-    """Returns the state, which never changes."""
+    """Returns the state, from the counts (K,), which never changes."""
     return FaalState(jnp.zeros(len(counts), dtype))
 
 
@@ -56,10 +56,13 @@ def class_margins(logits: jax.Array, y: jax.Array, margins: Margins = "mean") ->
     """
     one_hot = jax.nn.one_hot(y, logits.shape[1], dtype=logits.dtype)
     leads = margin(jax.nn.softmax(logits, -1), y)
+    # In full precision also on accelerators: the weights of all classes hang on these few sums.
     total = jnp.matmul(leads, one_hot, precision=jax.lax.Precision.HIGHEST)
     count = jnp.sum(one_hot, 0)
     if margins == "sum":
         return total
+    # -1 is the margin of a class that is right with probability one: one that is absent draws no
+    # weight to itself.
     return jnp.where(count > 0, total / jnp.maximum(count, 1), -1)
 
 
@@ -71,7 +74,15 @@ def weights(
     radius: float = 0.5,
     margins: Margins = "mean",
 ) -> Terms:
-    """Returns K p of each sample's class, for the whole of its loss."""
+    """Returns K p of each sample's class, (B,), for the whole of its loss.
+
+    Args:
+        state: not used.
+        logits: of the attacked points, (B, K).
+        y: labels, (B,).
+        beta: weight of the divergence.
+        radius, margins: as for `faal`.
+    """
     del state
     worst = faal_weights(class_margins(logits, y, margins), radius)
     each = logits.shape[1] * worst[y]

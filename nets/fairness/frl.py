@@ -16,6 +16,7 @@ Variant = Literal["reweight", "remargin", "both"]
 Means = Literal["each", "joint"]
 
 _LIMIT = Interval.parse("[0, 1)")
+# The code's numbers for each variant: the largest factor on a radius, and the slack.
 _WIDEST = {"reweight": 2.5, "remargin": 3.0, "both": 3.0}
 _SLACK = {"reweight": 0.1, "remargin": 0.07, "both": 0.07}
 
@@ -84,7 +85,7 @@ def frl(
 
 
 def start(counts: jax.Array, dtype: Any = jnp.float32) -> FrlState:
-    """Returns the state before the first update: multipliers of zero."""
+    """Returns the state before the first update, from the counts (K,): multipliers of zero."""
     zero = jnp.zeros(len(counts), dtype)
     return FrlState(FairMultipliers(zero, zero, zero), jnp.zeros((), jnp.int32))
 
@@ -100,13 +101,15 @@ def update(
     updates, dtype = state.updates + 1, state.multipliers.clean.dtype
     clean = jnp.asarray(statistics.clean_errors).astype(dtype)
     robust = jnp.asarray(statistics.robust_errors).astype(dtype)
+    # A number that is traced where the state is; the other rates stay Python numbers.
     rate: Any = targets.rate * 0.5 ** (updates // halve_every).astype(dtype)
-    found = frl_update(state.multipliers, clean, robust, targets._replace(rate=rate))
+    moved = frl_update(state.multipliers, clean, robust, targets._replace(rate=rate))
+    # All three multipliers are moved together, and those that the variant has not are put back.
     if variant == "reweight":
-        found = found._replace(margin=state.multipliers.margin)
+        moved = moved._replace(margin=state.multipliers.margin)
     if variant == "remargin":
-        found = found._replace(boundary=state.multipliers.boundary)
-    return FrlState(found, updates)
+        moved = moved._replace(boundary=state.multipliers.boundary)
+    return FrlState(moved, updates)
 
 
 def class_weights(state: FrlState) -> tuple[jax.Array, jax.Array]:
@@ -122,7 +125,17 @@ def class_radii(state: FrlState, high: float = 3.0) -> jax.Array:
 def weights(
     state: FrlState, logits: jax.Array, y: jax.Array, beta: float, means: Means = "each"
 ) -> Terms:
-    """Returns the weights of each sample's class over their mean in the batch."""
+    """Returns the weights of each sample's class over their mean in the batch, (B,) each.
+
+    Args:
+        state: as it stands.
+        logits: (B, K), for their dtype.
+        y: labels, (B,).
+        beta: weight of the divergence.
+        means: as for `frl`.
+    """
+    # Over the mean of the batch and not of the classes, as in the code: the weights of a batch have
+    # mean one, whichever classes it happens to hold.
     label, boundary = (w[y].astype(logits.dtype) for w in class_weights(state))
     if means == "joint":
         both = jnp.mean(label + boundary)

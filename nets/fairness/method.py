@@ -1,21 +1,69 @@
 """What a fairness method is, what it does to an objective, and what data it cannot do without."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nets.attacks.gradient import Move
-from nets.attacks.losses import cross_entropy
+from nets.attacks.losses import Loss, cross_entropy
 from nets.fairness.statistics import HELD_OUT, Statistics
 from nets.objectives.inner_attack import InnerAttack
 from nets.objectives.losses import Terms, Weigh, equal_terms
 from theory.domain import InvalidInput
 
+# A pytree of arrays, whatever a method makes it; its own functions alone look inside.
 State = Any
 Steps = Literal["own", "plain", "largest", "reference-pgd"]
+
+
+class FirstState(Protocol):
+    """How a fairness method begins."""
+
+    def __call__(self, counts: jax.Array, dtype: Any = ...) -> State:
+        """Returns the first state.
+
+        Args:
+            counts: training samples of each class, (K,).
+            dtype: of the state's numbers, float32 by default.
+        """
+
+
+class StateUpdate(Protocol):
+    """What a fairness method learns after an epoch, outside of jit."""
+
+    def __call__(self, state: State, statistics: Statistics, /) -> State:
+        """Returns the next state, of the same structure, shapes and dtypes."""
+
+
+class SampleWeights(Protocol):
+    """How a fairness method weighs the samples of a batch, inside the training step."""
+
+    def __call__(self, state: State, logits: jax.Array, y: jax.Array, beta: float, /) -> Terms:
+        """Returns the terms of each sample, (B,), see `nets.objectives.losses.Weigh`.
+
+        Args:
+            state: as it stands.
+            logits: (B, K), adversarial where there are any.
+            y: labels, (B,).
+            beta: weight of the divergence without class weights.
+        """
+
+
+class ClassRadii(Protocol):
+    """How large the ball of each class is."""
+
+    def __call__(self, state: State, /) -> jax.Array:
+        """Returns the factor on the radius of each class, (K,), >= 0."""
+
+
+class LabelLoss(Protocol):
+    """What a fairness method lowers in place of the cross entropy."""
+
+    def __call__(self, state: State, logits: jax.Array, y: jax.Array, /) -> jax.Array:
+        """Returns the loss of each sample, (B,), from logits (B, K) and labels (B,)."""
 
 
 def never(epoch: int) -> bool:
@@ -31,13 +79,13 @@ def keep(state: State, statistics: Statistics) -> State:
 
 
 def equal_weights(state: State, logits: jax.Array, y: jax.Array, beta: float) -> Terms:
-    """Returns 1 and beta for every sample."""
+    """Returns 1 and beta for every sample, (B,) each, from logits (B, K) and labels (B,)."""
     del state
     return equal_terms(logits, y, beta)
 
 
 def plain_loss(state: State, logits: jax.Array, y: jax.Array) -> jax.Array:
-    """Returns the cross entropy of each sample, (B,)."""
+    """Returns the cross entropy of each sample, (B,), from logits (B, K) and labels (B,)."""
     del state
     return cross_entropy(logits, y)
 
@@ -54,36 +102,49 @@ def start_average(variables: Any) -> GatedAverage:
     return GatedAverage(variables, jnp.asarray(False))
 
 
+class AverageUpdate(Protocol):
+    """Whether and how a network enters an average of networks."""
+
+    def __call__(
+        self, held: GatedAverage, current: Any, worst_accuracy: jax.Array | float, /
+    ) -> GatedAverage:
+        """Returns the next average.
+
+        Args:
+            held: the last one.
+            current: the variables after an epoch, a pytree of the same structure.
+            worst_accuracy: their least robust accuracy of a class on held-out images, ().
+        """
+
+
 class FairnessMethod(NamedTuple):
     """A fairness method: pure functions of a state, which is a pytree of arrays.
 
     Args:
         name: as published.
-        start: the first state from the number of training samples of each class, (K,), and the
-            dtype of its numbers, float32 by default.
+        start: the first state.
         needs: fields of `Statistics` that `update` reads.
         due: whether `update` is called after that epoch, counted from 1; 0 is before the first.
-        update: the next state from a state and the statistics of the epoch.
-        weights: the terms of each sample from state, logits (B, K), labels (B,) and beta.
-        radii: the factor on the radius of each class, (K,), from the state; None for no factor.
+        update: the next state.
+        weights: the terms of each sample.
+        radii: the factor on the radius of each class, (K,); None for no factor.
         steps: how long the steps of the attack are where radii differ, see `scaled`.
-        label_loss: what takes the place of the cross entropy, from state, logits and labels.
+        label_loss: what takes the place of the cross entropy.
         every_class: whether the training images must hold samples of every class.
-        average: the next `Average` of variables from the last one, those after an epoch and their
-            least robust accuracy of a class on held-out images; None for no such average.
+        average: the next average of variables; None for no such average.
     """
 
     name: str
-    start: Callable[..., State]
+    start: FirstState
     needs: tuple[str, ...] = ()
     due: Callable[[int], bool] = never
-    update: Callable[[State, Statistics], State] = keep
-    weights: Callable[[State, jax.Array, jax.Array, float], Terms] = equal_weights
-    radii: Callable[[State], jax.Array] | None = None
+    update: StateUpdate = keep
+    weights: SampleWeights = equal_weights
+    radii: ClassRadii | None = None
     steps: Steps = "own"
-    label_loss: Callable[[State, jax.Array, jax.Array], jax.Array] = plain_loss
+    label_loss: LabelLoss = plain_loss
     every_class: bool = True
-    average: Callable[[GatedAverage, Any, Any], GatedAverage] | None = None
+    average: AverageUpdate | None = None
 
 
 def weigh(method: FairnessMethod, state: State) -> Weigh:
@@ -91,8 +152,8 @@ def weigh(method: FairnessMethod, state: State) -> Weigh:
     return lambda logits, y, beta: method.weights(state, logits, y, beta)
 
 
-def label_loss(method: FairnessMethod, state: State) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Returns the method's label loss as an objective takes it."""
+def label_loss(method: FairnessMethod, state: State) -> Loss:
+    """Returns the method's label loss as an objective takes it, a function of logits and labels."""
     return lambda logits, y: method.label_loss(state, logits, y)
 
 
@@ -106,6 +167,7 @@ def inner(method: FairnessMethod, state: State, plain: InnerAttack, y: jax.Array
     """
     if method.radii is None:
         return plain
+    # One move: a method on top of an attack that is made of several would scale each of them anew.
     (move,) = plain.moves
     return plain._replace(moves=scaled(move, method.radii(state)[y], method.steps))
 
@@ -126,7 +188,9 @@ def scaled(move: Move, factors: jax.Array, steps: Steps) -> tuple[Move, ...]:
         wide = Move(threat, move.step)
         return (wide,) if steps == "own" else (wide, move)
     long = jnp.ones_like(factors) if steps == "plain" else jnp.max(factors)
-    # Where the radius is zero there is nowhere to go.
+    # A `Move` counts steps in units of its own radius, which the factor has changed: a step that is
+    # to keep its length is divided by it. Where the radius is zero there is nowhere to go, and the
+    # inner where keeps the division by zero from leaving a nan.
     relative = jnp.where(factors > 0, long / jnp.where(factors > 0, factors, 1), 0)
     return (Move(threat, relative * jnp.asarray(move.step).astype(factors.dtype)),)
 
@@ -142,6 +206,8 @@ def update_fairness_state(method: FairnessMethod, state: State, statistics: Stat
         value = getattr(statistics, name)
         if value is None:
             raise InvalidInput(f"{name} = None: {method.name} learns from it and must be given it")
+        # nan is what a class without samples leaves in a mean; passed on, it would spread to the
+        # weights of all classes, and from them to the parameters.
         if not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
             absent = np.argwhere(~np.isfinite(np.asarray(value)))[0][0]
             raise InvalidInput(
@@ -158,8 +224,8 @@ def require_data(
 
     Args:
         method: the method.
-        training: labels of the training images.
-        held_out: labels of images held out of training, or None if there are none.
+        training: labels of the training images, (n,).
+        held_out: labels of images held out of training, (m,), or None if there are none.
         names: of the K classes.
     """
     if method.every_class:

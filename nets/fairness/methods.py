@@ -23,7 +23,7 @@ def none() -> FairnessMethod:
 
 
 def nothing(counts: jax.Array, dtype: Any = jnp.float32) -> tuple[()]:
-    """Returns the empty state."""
+    """Returns the empty state, whatever the counts, (K,)."""
     del counts, dtype
     return ()
 

@@ -56,7 +56,7 @@ def add(sums: Sums, logits: jax.Array, y: jax.Array, losses: jax.Array | None = 
     """Returns the sums with one more batch.
 
     Args:
-        sums: so far.
+        sums: so far; (K,) and (K, K).
         logits: (B, K).
         y: labels, (B,).
         losses: of each sample, (B,); None adds nothing to them.
@@ -66,6 +66,8 @@ def add(sums: Sums, logits: jax.Array, y: jax.Array, losses: jax.Array | None = 
     correct = (~misclassified(logits, y)).astype(dtype)
     values = jnp.zeros_like(correct) if losses is None else losses.astype(dtype)
     softmax = jax.nn.softmax(logits.astype(dtype), -1)
+    # Sums by class are products with one-hot rows, which accelerators are good at and which need no
+    # scatter; in full precision, or they would round losses and probabilities to 8 bits first.
     exact = jax.lax.Precision.HIGHEST
     return Sums(
         sums.samples + jnp.sum(one_hot, 0),

@@ -43,7 +43,7 @@ def wat(rate: float = 0.1) -> FairnessMethod:
 
 
 def start(counts: jax.Array, dtype: Any = jnp.float32) -> WatState:
-    """Returns the state before the first epoch: no costs, all weights K / (K + 1)."""
+    """Returns the state before the first epoch, from the counts (K,): all weights K / (K + 1)."""
     return WatState(jnp.zeros(len(counts) + 1, dtype))
 
 
@@ -54,13 +54,22 @@ def update(state: WatState, statistics: Statistics) -> WatState:
 
 def class_weights(state: WatState, rate: float = 0.1) -> jax.Array:
     """Returns what a sample of each class counts, (K,): the class's weight and the average's."""
-    found = wat_weights(state.costs, rate)
-    return found[:-1] + found[-1:]
+    # The last one is the weight of the loss over all samples, of which each sample has its part.
+    shares = wat_weights(state.costs, rate)
+    return shares[:-1] + shares[-1:]
 
 
 def weights(
     state: WatState, logits: jax.Array, y: jax.Array, beta: float, rate: float = 0.1
 ) -> Terms:
-    """Returns the weight of each sample's class, for the whole of its loss."""
+    """Returns the weight of each sample's class, (B,), for the whole of its loss.
+
+    Args:
+        state: as it stands.
+        logits: (B, K), for their dtype.
+        y: labels, (B,).
+        beta: weight of the divergence.
+        rate: as for `wat`.
+    """
     each = class_weights(state, rate)[y].astype(logits.dtype)
     return Terms(each, beta * each)

@@ -17,10 +17,12 @@ def augment(key: jax.Array, images: jax.Array, pad: int = 0, flip: bool = False)
 
     Usual for CIFAR-10: 4 pixels and flips; digits must not be mirrored.
     """
+    # Split whether or not both are wanted: flips are the same with and without crops.
     shifts, mirrors = jax.random.split(key)
     if pad:
         images = shifted(images, offsets(shifts, images.shape[0], pad), pad)
     if flip:
+        # By the highest bit of a word, the first of the generator's output: exactly one half.
         chosen = (words(mirrors, (images.shape[0],))[0] >> 31).astype(bool)
         images = jnp.where(chosen[:, None, None, None], images[:, :, ::-1], images)
     return images
@@ -32,7 +34,8 @@ def offsets(key: jax.Array, count: int, pad: int) -> jax.Array:
     A word of 32 bits is reduced to the range: no value is likelier than another by 2^-24 of it.
     """
     drawn, _ = words(key, (count, 2))
-    return ((drawn >> 8) % jnp.uint32(2 * pad + 1)).astype(jnp.int32)
+    begin: jax.Array = ((drawn >> 8) % jnp.uint32(2 * pad + 1)).astype(jnp.int32)
+    return begin
 
 
 def shifted(images: jax.Array, begin: jax.Array, pad: int) -> jax.Array:

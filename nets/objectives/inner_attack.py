@@ -5,7 +5,7 @@ attack can see batch normalisation in any of the ways that published methods do.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, Protocol, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,20 @@ from theory.domain import InvalidInput, require_known
 from theory.problem import Threat
 
 Variables = Mapping[str, Any]
-Apply = Callable[[Variables, jax.Array, bool], tuple[jax.Array, Variables]]
 BatchNorm = Literal["eval", "batch", "train"]
+
+
+class Apply(Protocol):
+    """A network in training: a pure function of its variables, inputs and mode."""
+
+    def __call__(
+        self, variables: Variables, x: jax.Array, train: bool, /
+    ) -> tuple[jax.Array, Variables]:
+        """Returns the logits (B, K) of inputs (B, ...), and the variables after them.
+
+        In training mode batch normalisation takes the statistics of this batch, and moves the
+        running ones; otherwise the variables come back as they are.
+        """
 
 
 class InnerAttack(NamedTuple):
@@ -136,6 +148,8 @@ def _inner(
 def shrunk(inner: InnerAttack, share: jax.Array) -> InnerAttack:
     """Returns the attack with every radius times `share`, (); steps keep their ratio to it."""
 
+    # A radius that may be traced: the warm-up of the radius runs inside the training step. Lengths
+    # of steps are in units of the radius, so they shrink with it.
     def smaller(move: Move) -> Move:
         radius = jnp.asarray(move.threat.radius)
         return move._replace(
@@ -166,12 +180,15 @@ def perturb(
         harm: what the attack increases, from logits (B, K) to (B,).
         inner: the attack.
     """
+    # What the parameters are differentiated through is the loss at the points, not how the points
+    # came about (Danskin): without this the gradient would run back through every step.
     frozen = jax.lax.stop_gradient(dict(variables))
     x = jax.lax.stop_gradient(x)
     start = inner.start(inner.moves[0].threat, keys_of(key, x.shape[0]), x, inner.bounds)
 
     def objective(points: jax.Array, kept: Any) -> tuple[jax.Array, Any]:
         logits, after = apply({**frozen, **kept}, points, inner.batch_norm != "eval")
+        # "batch" too normalises by the batch, but forgets what that did to the running statistics.
         return harm(logits), rest_of(after) if inner.batch_norm == "train" else kept
 
     points, kept = ascend_with(

@@ -32,6 +32,8 @@ def partners(key: jax.Array, y: jax.Array, ways: int = 2) -> jax.Array:
     if not ways >= 1:
         raise InvalidInput(f"ways = {ways}: must be at least 1")
     y = jnp.asarray(y)
+    # A random order, and then a stable sort by class: the members of a class stand together and are
+    # shuffled among themselves, in one sort of static shape whatever the sizes of the classes.
     shuffled = jax.random.permutation(key, y.shape[0])
     order = shuffled[jnp.argsort(y[shuffled], stable=True)]
     labels = y[order]
@@ -57,8 +59,7 @@ def mix(
         x: inputs, (B, ...), inside the bounds.
         y: labels, (B,).
         mixing: as in `theory.fairness.mixup`: lambda in [0, 1] for lambda x_i + (1 - lambda) x_j;
-        `Beta`
-            for a coefficient drawn anew for every sample; `Weights`, (m,), for m samples.
+            `Beta` for a coefficient drawn anew for every sample; `Weights`, (m,), for m samples.
         bounds: (low, high), to which rounding is cut.
 
     Raises:
