@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from nets.cli import DEFAULT_NAME, Norm, compare, evaluate, report, study
+from nets.cli import DEFAULT_NAME, Norm, compare, evaluate, study, study_report
 from sims.cli.frame import USAGE, progress_bar, run
 
 if TYPE_CHECKING:
@@ -43,17 +43,16 @@ def train(
     from nets.data.load import load
     from nets.experiment import seeds
     from sims.files import require_writable
-    from theory.domain import InvalidInput
 
     name, config = recipes.read(words)
     out = out or pathlib.Path("runs") / name
     experiments = seeds.prepare(config, load(config.data.name, directory))
     folders = seeds.folders(experiments, out)
+    # Trained already, in this run or an earlier one that was stopped at the evaluation.
     if seeds.finished(experiments, out):
         # Only evaluations that were stopped are left to do.
         folders = [run for run in folders if not (run / f"{DEFAULT_NAME}.nc").exists()]
-        if not report or not folders:
-            raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
+        _require_work(out, folders if report else [])
     else:
         require_writable(out)
         with progress_bar() as add:
@@ -70,13 +69,22 @@ def train(
     return 0
 
 
+def _require_work(out: pathlib.Path, folders: list[pathlib.Path]) -> None:
+    """Raises InvalidInput if nothing is left to do for the runs of a folder."""
+    from theory.domain import InvalidInput
+
+    if not folders:
+        raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "compare": compare,
     "study": study,
-    "report": report,
+    "report": study_report,
 }
+# Commands that write what they have done so far: the message of an interrupted one says so.
 RESUMED = ("train", "study")
 
 

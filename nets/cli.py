@@ -9,6 +9,7 @@ import tyro
 
 from sims.cli.frame import progress_bar
 
+# Written out, not made of `nets.attacks.threats.NORMS`, whose import would load JAX before --help.
 Norm = Literal["linf", "l2", "l1"]
 DEFAULT_NAME = "evaluation"
 
@@ -25,6 +26,7 @@ def evaluate(
     level: float = 0.05,
     seed: int | None = None,
     block: int = 128,
+    masking: bool = False,
     name: str = DEFAULT_NAME,
 ) -> int:
     """Evaluate a run class by class, without attack and under a list of attacks.
@@ -36,19 +38,23 @@ def evaluate(
         folder: of the run
         norm: of the ball; that of the training if not given
         radius: of the ball, pixels lie in [0, 1]; that of the training if not given
-        protocol: which attacks: quick (PGD), budget (Auto-PGD) or standard (then Square)
+        protocol: which attacks: quick (PGD), budget (Auto-PGD) or standard (then Square); of a
+            linear network, such as logistic, all use the one exact attack
         samples: the first so many test samples; all if not given
         directory: where data sets are; the environment variable ROBUST_RISK_DATA if not given
         level: chance that any class interval of the evaluation misses
         seed: of the attacks, in [0, 2^32); that of the training if not given
         block: samples computed together
+        masking: look for signs of gradient masking, where attacks fail though the network is not
+            robust, on the first 100 samples; the protocol standard always does
         name: of the result file
     """
+    # Imported by the command itself, so that --help answers before JAX has been loaded.
     from nets.evaluation import file as evaluation_file
     from nets.evaluation.run import Request, evaluate_run
 
     path = folder / f"{name}.nc"
-    request = Request(norm, radius, protocol, samples, level, seed, block)
+    request = Request(norm, radius, protocol, samples, level, seed, block, masking)
     with progress_bar() as add:
         dataset = evaluate_run(folder, path, request, add, directory=directory)
     print(f"{evaluation_file.summary(dataset)}\n{path}")
@@ -75,8 +81,8 @@ def compare(
     """
     from nets.evaluation import file as evaluation_file
 
-    one, two = (evaluation_file.load(folder / f"{name}.nc") for folder in (first, second))
-    print(evaluation_file.comparison(one, two, level))
+    evaluations = [evaluation_file.load(folder / f"{name}.nc") for folder in (first, second)]
+    print(evaluation_file.comparison(*evaluations, level))
     return 0
 
 
@@ -106,16 +112,17 @@ def study(
     from nets.study import plan as study_plan
     from nets.study import run as study_run
 
+    # Lines are flushed: a study runs for hours, and its output is often a file that is watched.
     wanted = study_plan.read(words)
     out = out or pathlib.Path("runs") / wanted.name
     with progress_bar() as add:
         path = study_run.run(wanted, out, directory, add, lambda line: print(line, flush=True))
-    report(path, markdown=markdown)
+    study_report(path, markdown=markdown)
     print(path)
     return 0
 
 
-def report(
+def study_report(
     path: tyro.conf.Positional[pathlib.Path],
     /,
     *,
@@ -132,8 +139,8 @@ def report(
         markdown: as Markdown
     """
     from nets.study import file as study_file
-    from nets.study import report as study_report
+    from nets.study import report
 
-    found = study_report.changes(study_file.load(path), level)
-    print(study_report.markdown(found) if markdown else study_report.summary(found))
+    changes = report.changes(study_file.load(path), level)
+    print(report.markdown(changes) if markdown else report.summary(changes))
     return 0

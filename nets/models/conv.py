@@ -22,6 +22,8 @@ Padding: TypeAlias = str | int | Sequence[tuple[int, int]]
 _Pair: TypeAlias = tuple[int, int]
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _SPATIAL = (1, 2)
+# x^T g in one product: both are contracted over their rows, images and places together.
+_LEADING = (((0,), (0,)), ((), ()))
 
 
 def conv(
@@ -115,14 +117,14 @@ _conv.defvjp(_forward, _backward)
 def lax_input_gradient(
     x: jax.Array, kernel: jax.Array, g: jax.Array, steps: _Pair, pads: tuple[_Pair, _Pair]
 ) -> jax.Array:
-    """Returns what JAX itself derives for `input_gradient`."""
+    """Returns what JAX itself derives for `input_gradient`, of the same arrays, (n, h, w, c)."""
     return jax.linear_transpose(lambda x: _plain(x, kernel, steps, pads), x)(g)[0]
 
 
 def lax_kernel_gradient(
     x: jax.Array, kernel: jax.Array, g: jax.Array, steps: _Pair, pads: tuple[_Pair, _Pair]
 ) -> jax.Array:
-    """Returns what JAX itself derives for `kernel_gradient`."""
+    """Returns what JAX itself derives for `kernel_gradient`, of the same arrays, (kh, kw, c, o)."""
     return jax.linear_transpose(lambda kernel: _plain(x, kernel, steps, pads), kernel)(g)[0]
 
 
@@ -138,6 +140,8 @@ def input_gradient(
         steps: strides.
         pads: zeros put around the images.
     """
+    # y[i] = sum_k x[s i + k - low] w[k], so g[i] goes back to the pixels that its window saw: a
+    # convolution with the kernel turned, after zeros between the entries have undone the stride.
     turned = jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3)
     edges = [
         (size - 1 - low, x.shape[axis] + low - (g.shape[axis] - 1) * step - 1)
@@ -145,6 +149,7 @@ def input_gradient(
     ]
     if kernel.shape[:2] == (1, 1):  # zeros put between stay zeros: put them there afterwards
         return _spread(_plain(g, turned, (1, 1), ((0, 0), (0, 0))), steps, edges)
+    # Negative edges, of pixels that no window reached or padding cut, are lax's to crop.
     if steps == (1, 1):
         return _plain(g, turned, (1, 1), edges)
     return _plain(_spread(g, steps, edges), turned, (1, 1), ((0, 0), (0, 0)))
@@ -166,8 +171,9 @@ def kernel_gradient(
         pads: zeros put around the images.
     """
     if steps == (1, 1):
-        found = _plain(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), (1, 1), pads)
-        return found.transpose(1, 2, 0, 3)
+        # Channels play the part of images and g that of the kernel: the output is (c, kh, kw, o).
+        gradient = _plain(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), (1, 1), pads)
+        return gradient.transpose(1, 2, 0, 3)
     n, _, _, channels = x.shape
     wide = _spread(x, (1, 1), pads)
     rows, columns = g.shape[1:3]
@@ -181,9 +187,6 @@ def kernel_gradient(
     height, width = kernel.shape[:2]
     products = [product(i, j) for i in range(height) for j in range(width)]
     return jnp.stack(products).reshape(kernel.shape)
-
-
-_LEADING = (((0,), (0,)), ((), ()))
 
 
 def _spread(x: jax.Array, steps: _Pair, edges: Sequence[_Pair]) -> jax.Array:
@@ -206,22 +209,25 @@ def max_pool(x: jax.Array) -> jax.Array:
     """
     if x.ndim != 4 or min(x.shape[1:3]) < 2:
         raise InvalidInput(f"x.shape = {x.shape}: must be (n, h, w, c), h, w >= 2, to be pooled")
+    # The gradient of a windowed maximum is a select-and-scatter, which XLA runs slowly on CPU.
     return lax.platform_dependent(x, cpu=pool_by_slices, default=pool_by_windows)
 
 
 def pool_by_windows(x: jax.Array) -> jax.Array:
-    """Returns the maxima by XLA's windowed reduction, whose gradient is slow on CPU."""
+    """Returns the maxima of images (n, h, w, c) by XLA's windowed reduction, slow on CPU."""
     return nn.max_pool(x, (2, 2), (2, 2))
 
 
 def pool_by_slices(x: jax.Array) -> jax.Array:
-    """Returns the maxima of four strided slices, entry by entry."""
+    """Returns the maxima of images (n, h, w, c) as those of four strided slices."""
     height, width = (2 * (x.shape[axis] // 2) for axis in _SPATIAL)
+    # In reading order, so that of equal maxima the first keeps the gradient, as in windows.
     slices = [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
     return functools.reduce(_larger, slices)
 
 
 def _larger(first: jax.Array, second: jax.Array) -> jax.Array:
+    # Not jnp.maximum, which splits the gradient of equal values in halves.
     return jnp.where((first >= second) | jnp.isnan(first), first, second)
 
 

@@ -20,26 +20,33 @@ Initialiser: TypeAlias = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def pytorch_start(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """Returns weights uniform in +-1/sqrt(fan-in), PyTorch's default for its layers.
+    """Returns weights (..., in, out) uniform in +-1/sqrt(fan-in), PyTorch's default for its layers.
 
     Drawn in float32 from the words of `sims.random.bits`, which compile in a seventh of the time of
     JAX's: a network has a dozen shapes.
     """
     count, fan_in = math.prod(shape), math.prod(shape[:-1])
     word, _ = words(key, (count,))
+    # 24 bits are what float32 holds exactly: the middles of 2^24 equal parts of (-1, 1).
     unit = (word >> 8).astype(jnp.float32) * 2.0**-23 - (1 - 2.0**-24)
     return (unit / math.sqrt(fan_in)).reshape(shape).astype(dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def he_in_start(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """Returns normal weights of variance 2 / fan-in (He et al., ICCV 2015)."""
+    """Returns normal weights (..., in, out) of variance 2 / fan-in.
+
+    References: he2015rectifiers.
+    """
     return _normal(key, shape, math.sqrt(2 / math.prod(shape[:-1])), dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def he_out_start(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """Returns normal weights of variance 2 / fan-out (He et al., ICCV 2015)."""
+    """Returns normal weights (..., in, out) of variance 2 / fan-out.
+
+    References: he2015rectifiers.
+    """
     return _normal(key, shape, math.sqrt(2 / (math.prod(shape[:-2]) * shape[-1])), dtype)
 
 
@@ -92,11 +99,20 @@ class Network(nn.Module):
         # Normalised before it is rounded: bfloat16 is finer around zero than around one.
         x = self._normalise(x.astype(self.param_dtype)).astype(self.dtype)
         x = self.features(x, train)
+        # Logits in full precision: their differences decide, and margins cancel leading digits.
         x = x.astype(self.param_dtype)
         return x if penultimate else self.linear(self.classes, "head", self.param_dtype)(x)
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
-        """Returns the input of the last linear layer, (n, d), for normalised images."""
+        """Returns the input of the last linear layer, (n, d), for normalised images.
+
+        Args:
+            x: normalised images, (n, h, w, c).
+            train: as for the network.
+
+        Raises:
+            NotImplementedError: of this class, which is no network yet.
+        """
         raise NotImplementedError
 
     @property
@@ -105,6 +121,7 @@ class Network(nn.Module):
         return jnp.float64 if jnp.dtype(self.dtype) == jnp.float64 else jnp.float32
 
     def _normalise(self, x: jax.Array) -> jax.Array:
+        # A layer of the network, so that attacks and radii are in pixels of [0, 1].
         for name, value in (("mean", self.mean), ("std", self.std)):
             if value is None:
                 continue
@@ -150,7 +167,8 @@ class Network(nn.Module):
         )
 
     def norm(self, train: bool, name: str) -> Callable[[jax.Array], jax.Array]:
-        """Returns a batch normalisation, `flax.linen.BatchNorm`."""
+        """Returns a batch normalisation of images (n, h, w, c), `flax.linen.BatchNorm`."""
+        # Running statistics keep 0.9 of themselves: PyTorch's momentum of 0.1 is the other share.
         layer = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.9,

@@ -35,7 +35,7 @@ class MLP(Network):
     activation: str = "relu"
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
-        """Returns the last hidden layer, (n, hidden[-1])."""
+        """Returns the last hidden layer, (n, d), of images (n, h, w, c)."""
         x = x.reshape(x.shape[0], -1)
         for place, width in enumerate(self.hidden):
             x = ACTIVATIONS[self.activation](self.linear(width, f"linear_{place}")(x))
@@ -61,7 +61,7 @@ class SmallCNN(Network):
     activation: str = "relu"
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
-        """Returns the last hidden layer, (n, hidden[-1])."""
+        """Returns the last hidden layer, (n, d), of images (n, h, w, c)."""
         activate = ACTIVATIONS[self.activation]
         for stage, widths in enumerate(self.stages):
             for place, width in enumerate(widths):
@@ -73,6 +73,8 @@ class SmallCNN(Network):
         return x
 
 
+# VGG with batch normalisation: configuration D of the paper. WRN-28-10: 3 stages of (28 - 4) / 6
+# blocks, 10 times as wide as 16, 32, 64; its shortcuts see the activated input, as in its code.
 _VGG_16 = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
 _WIDE = {"stem": 16, "widths": (160, 320, 640), "blocks": 4, "shortcut": "activated"}
 _MODELS: dict[str, tuple[type[Network], dict[str, Any]]] = {
@@ -114,6 +116,7 @@ def build(name: str, classes: int, /, **options: Any) -> Network:
     if not _is_integer(classes) or classes < 2:
         raise InvalidInput(f"classes = {classes!r}: must be an integer >= 2")
     kind, defaults = _MODELS[name]
+    # Without what every linen module has.
     known = [field for field in kind.__dataclass_fields__ if field not in ("parent", "name")]
     for option, value in options.items():
         require_known(f"option of {name}", option, known)
@@ -150,6 +153,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _is_integer(value: Any) -> bool:
+    # True is an int to Python, and would build one channel.
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
@@ -185,6 +189,7 @@ def initialise(
     shape = tuple(image_shape)
     if len(shape) != 3 or not all(_is_integer(size) and size >= 1 for size in shape):
         raise InvalidInput(f"image_shape = {image_shape!r}: must be (h, w, c), integers >= 1")
+    # What a network needs of an image is known to its layers: their word is passed on.
     try:
         return _start(key, module, shape)
     except InvalidInput as error:
@@ -195,7 +200,10 @@ def initialise(
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _start(key: jax.Array, module: Network, shape: tuple[int, ...]) -> Mapping[str, Any]:
-    return module.lazy_init(key, jax.ShapeDtypeStruct((1, *shape), module.param_dtype))
+    # Only the shape of an image matters, so none is computed with: the forward pass is left out.
+    image = jax.eval_shape(lambda: jnp.zeros((1, *shape), module.param_dtype))
+    variables: Mapping[str, Any] = module.lazy_init(key, image)
+    return variables
 
 
 def logits_fn(module: Network, variables: Mapping[str, Any]) -> Callable[[jax.Array], jax.Array]:
@@ -208,6 +216,18 @@ def logits_fn(module: Network, variables: Mapping[str, Any]) -> Callable[[jax.Ar
         return cast(jax.Array, module.apply(variables, x, train=False))
 
     return logits
+
+
+def is_linear(module: Network) -> bool:
+    """Returns whether the logits are an affine function of the pixels, up to float32 rounding.
+
+    >>> is_linear(build("logistic", 10)), is_linear(build("mlp", 10))
+    (True, False)
+    """
+    # Pixels rounded to bfloat16 move in steps: what is exact for the affine function is not for it.
+    if jnp.dtype(module.dtype) == jnp.bfloat16:
+        return False
+    return isinstance(module, Logistic) or (isinstance(module, MLP) and not module.hidden)
 
 
 def count_parameters(variables: Mapping[str, Any]) -> int:

@@ -20,6 +20,8 @@ class PreActResNet(Network):
         shortcut: what a 1 x 1 shortcut sees: the block's "input", or the "activated" input, as in
             wide residual networks.
         final_norm: normalise and activate before the global average.
+
+    References: he2016identity, zagoruyko2016wide, rice2020overfitting.
     """
 
     stem: int = 64
@@ -30,7 +32,7 @@ class PreActResNet(Network):
     final_norm: bool = True
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
-        """Returns the averages of the last stage's channels, (n, widths[-1])."""
+        """Returns the averages of the last stage's channels, (n, d), of images (n, h, w, c)."""
         x = self.conv(self.stem, "conv")(x)
         for stage, width in enumerate(self.widths):
             for block in range(self.blocks):
@@ -42,6 +44,8 @@ class PreActResNet(Network):
 
     def _block(self, x: jax.Array, width: int, strides: int, name: str, train: bool) -> jax.Array:
         activate = ACTIVATIONS[self.activation]
+        # Normalised before each convolution, and never after the sum: from block to block the path
+        # of the input is the identity (He et al., ECCV 2016, section 3).
         active = activate(self.norm(train, f"{name}_norm_1")(x))
         y = self.conv(width, f"{name}_conv_1", strides=strides)(active)
         y = activate(self.norm(train, f"{name}_norm_2")(y))
@@ -59,6 +63,8 @@ class ResNet(Network):
         widths: channels of each stage; the first convolution has those of the first.
         blocks: number of blocks in each stage.
         activation: "relu" or "swish".
+
+    References: he2016deep.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512)
@@ -66,7 +72,7 @@ class ResNet(Network):
     activation: str = "relu"
 
     def features(self, x: jax.Array, train: bool) -> jax.Array:
-        """Returns the averages of the last stage's channels, (n, widths[-1])."""
+        """Returns the averages of the last stage's channels, (n, d), of images (n, h, w, c)."""
         activate = ACTIVATIONS[self.activation]
         x = activate(self.norm(train, "norm")(self.conv(self.widths[0], "conv")(x)))
         for stage, width in enumerate(self.widths):
@@ -79,6 +85,7 @@ class ResNet(Network):
         activate = ACTIVATIONS[self.activation]
         y = self.conv(width, f"{name}_conv_1", strides=strides)(x)
         y = activate(self.norm(train, f"{name}_norm_1")(y))
+        # Activated only after the sum, the original order.
         y = self.norm(train, f"{name}_norm_2")(self.conv(width, f"{name}_conv_2")(y))
         if strides != 1 or x.shape[-1] != width:
             x = self.conv(width, f"{name}_shortcut", 1, strides, 0)(x)

@@ -16,6 +16,8 @@ class VGG(Network):
     Args:
         stages: channels of the convolutions of each stage.
         activation: "relu" or "swish".
+
+    References: simonyan2015vgg, hu2023accuracydisparity.
     """
 
     stages: tuple[tuple[int, ...], ...] = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -26,6 +28,7 @@ class VGG(Network):
         activate = ACTIVATIONS[self.activation]
         for stage, widths in enumerate(self.stages):
             for place, width in enumerate(widths):
+                # A bias that the normalisation takes out again: the published networks have it.
                 x = self.conv(width, f"conv_{stage}_{place}", bias=True)(x)
                 x = activate(self.norm(train, f"norm_{stage}_{place}")(x))
             x = max_pool(x)
