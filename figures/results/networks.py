@@ -88,7 +88,7 @@ def matrix(axes: Axes, shares: np.ndarray, names: np.ndarray, title: str) -> Non
 
 
 def label_classes(axes: Axes, names: np.ndarray) -> None:
-    """Labels the rows of a matrix as true classes and its columns as what is said."""
+    """Labels rows and columns of a matrix (K, K) by the names of its classes, (K,)."""
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("taken for")

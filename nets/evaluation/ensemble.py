@@ -22,8 +22,10 @@ from nets.evaluation.outcomes import BLOCK, AttackRun, Outcomes, evaluate
 from theory.domain import InvalidInput, require_known
 from theory.problem import Threat
 
+# The ratio divides by a distance to the third largest logit, the targeted one to third and fourth.
 _FEWEST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
-# Runs of Auto-PGD on one loss, and target classes at most: l1 needs more of the first.
+# Runs of Auto-PGD on one loss, and target classes at most, of the published ensemble: l1 has more
+# of the first and fewer of the second.
 _STARTS, _TARGETS = {True: 5, False: 1}, {True: 5, False: 9}
 
 
@@ -160,13 +162,14 @@ def ensemble(
         raise InvalidInput(f"attacks = {names}: must be different names, one at least")
     if "square" in names and x.ndim != 4:
         raise InvalidInput(
-            f"x.shape = {x.shape}: Square needs images (n, h, w, c); name the attacks "
-            "without it"
+            f"x.shape = {x.shape}: Square needs images (n, h, w, c); name the attacks without it"
         )
-    one = functools.partial(
+    named = functools.partial(
         method, classes=classes, threat=threat, steps=steps, queries=queries, targets=targets
     )
-    methods = {name: one(name) for name in names}
+    methods = {name: named(name) for name in names}
+    # Every attack and block calls one and the same function `_call`, by which the compiled ones are
+    # found again; what differs from network to network is in the arrays of the Partial.
     model = logits_fn if isinstance(logits_fn, Partial) else Partial(logits_fn)
     return evaluate(
         key,

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from nets.evaluation import paired
+from nets.evaluation.masking import MaskingFindings, masking_lines, masking_variables
 from nets.evaluation.outcomes import CLEAN, Outcomes
 from nets.evaluation.per_class import (
     ClassCounts,
@@ -17,6 +18,7 @@ from nets.evaluation.per_class import (
     spread,
     worst_class,
 )
+from nets.evaluation.protocols import EXACT
 from sims.files import read, require_variables
 from sims.provenance import versions
 from sims.stats.interval import require_level
@@ -37,6 +39,7 @@ def make(
     class_names: Sequence[str],
     level: float,
     attributes: Mapping[str, Any],
+    masking: MaskingFindings | None = None,
 ) -> xr.Dataset:
     """Returns the data set of an evaluation.
 
@@ -46,13 +49,15 @@ def make(
         class_names: K of them.
         level: chance that any class interval of the file misses, in (0, 1).
         attributes: what was evaluated and how, for the record.
+        masking: what the checks for gradient masking found, where they were made.
 
     Returns:
         `correct` (attack, sample) int8, the flags after each attack and all before it; `label`
         (sample); `predicted` and `probability` (condition, sample, ...); `errors` (condition,
         class) and `trials` (class), int64; `accuracy`, `low`, `high` (condition, class);
         `confusion` (condition, class, said), int64; `similarity` (condition, class, said), the
-        mean softmax of each class's samples without attack and under the first attack.
+        mean softmax of each class's samples without attack and under the first attack; and the
+        variables of `nets.evaluation.masking.masking_variables`.
 
     Raises:
         InvalidInput: for a level outside (0, 1) or a class without samples.
@@ -68,7 +73,7 @@ def make(
     pairs = (*over, "said")
     matrices = [confusion(labels, said, classes) for said in outcomes.predicted]
     similar = [np.asarray(class_similarity(p, labels)) for p in outcomes.probabilities]
-    return xr.Dataset(
+    evaluation = xr.Dataset(
         {
             "correct": (("attack", "sample"), outcomes.correct.astype(np.int8)),
             "label": ("sample", np.asarray(labels, np.int32)),
@@ -95,6 +100,9 @@ def make(
             "versions": versions(),
         },
     )
+    if masking is None:
+        return evaluation
+    return evaluation.merge(masking_variables(masking), combine_attrs="no_conflicts")
 
 
 def require_every_class(counts: ClassCounts, names: Sequence[str]) -> None:
@@ -108,12 +116,12 @@ def require_free(path: pathlib.Path, wanted: Mapping[str, Any]) -> None:
     """Raises InvalidInput if a file is there that is not an evaluation of the wanted settings."""
     if not path.exists():
         return
-    found = load(path)
+    present = load(path)
     for name, value in wanted.items():
-        if found.attrs.get(name) != value:
+        if present.attrs.get(name) != value:
             raise InvalidInput(
                 f"results = {path}: belongs to another evaluation ({name} = "
-                f"{found.attrs.get(name)}, this one has {value}); choose another --name or move "
+                f"{present.attrs.get(name)}, this one has {value}); choose another --name or move "
                 "the file away"
             )
 
@@ -151,6 +159,12 @@ def summary(dataset: xr.Dataset) -> str:
     if len(dataset["attack"]) > 1:
         falls = (f"{n} {100 * s:.1f}" for n, s in _survivors(dataset).items())
         lines.append("still correct in % after " + ", ".join(falls))
+    if dataset["attack"].values[1:].tolist() == [EXACT]:
+        lines.append(
+            "robust accuracy is exact, no bound: the network is linear, and the worst point of "
+            "each ball has a closed form"
+        )
+    lines += masking_lines(dataset)
     if dataset.nonfinite:
         lines.append(f"warning: {dataset.nonfinite} samples had logits that were not finite")
     return "\n".join(lines)
@@ -199,6 +213,7 @@ def comparison(first: xr.Dataset, second: xr.Dataset, level: float) -> str:
         condition: paired.paired(labels, _flags(first, at), _flags(second, at), len(names))
         for condition, at in zip(CONDITIONS, (0, -1), strict=True)
     }
+    # One family over classes and both conditions: twenty tests of ten classes, not two of ten.
     adjusted = paired.holm(np.concatenate([paired.mcnemar(t) for t in tables.values()]))
     for (condition, table), p in zip(tables.items(), np.split(adjusted, 2), strict=True):
         bounds = paired.difference_intervals(table, level / len(CONDITIONS))
@@ -208,6 +223,7 @@ def comparison(first: xr.Dataset, second: xr.Dataset, level: float) -> str:
                 f"  {name:16}{100 * table.difference[k]:+7.1f} [{100 * bounds.low[k]:+.1f}, "
                 f"{100 * bounds.high[k]:+.1f}]  p = {p[k]:.3g}"
             )
+        # The question whether the average differs is one of its own, asked beforehand.
         whole = paired.pooled(table)
         lines.append(
             f"  {'all':16}{100 * whole.difference[0]:+7.1f}  "

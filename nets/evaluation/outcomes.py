@@ -130,7 +130,9 @@ def evaluate(
     def run(name: str, method: AttackRun | None, turn: int, chosen: np.ndarray) -> _Block:
         """Returns the outcomes of the chosen samples under one turn of one attack."""
         turns = method.turns if method else 1
-        found: _Block = over_blocks(
+        # The name as a number, so that attacks of other names have other random numbers without
+        # one compilation for each; not `hash`, which differs from process to process.
+        outcomes: _Block = over_blocks(
             _compiled(apply, method, kind, bounds),
             (variables, np.uint32(zlib.crc32(name.encode())), np.int32(turn)),
             [array[chosen] for array in samples],
@@ -138,15 +140,16 @@ def evaluate(
             devices=devices,
             progress=progress(f"{name} {turn + 1}" if turns > 1 else name) if progress else None,
         )
-        if not found.inside.all():
+        # No bad input but an error of the attack: whatever it found is no adversarial example.
+        if not outcomes.inside.all():
             raise RuntimeError(f"{name} left ball or bounds: its results cannot be trusted")
-        return found
+        return outcomes
 
     everyone = np.arange(len(labels))
-    found = run(CLEAN, None, 0, everyone)
-    predicted = np.stack([found.predicted] * 2)
-    probabilities = np.stack([found.probabilities] * 2)
-    correct, x_adv, finite = [found.correct], found.x_adv, found.finite
+    turned = run(CLEAN, None, 0, everyone)
+    predicted = np.stack([turned.predicted] * 2)
+    probabilities = np.stack([turned.probabilities] * 2)
+    correct, x_adv, finite = [turned.correct], turned.x_adv, turned.finite
     for place, (name, method) in enumerate(methods.items()):
         standing = correct[-1].copy()
         for turn in range(method.turns):
@@ -155,14 +158,14 @@ def evaluate(
             chosen = everyone if first else np.flatnonzero(standing)
             if not chosen.size:
                 break
-            found = run(name, method, turn, chosen)
-            broken = standing[chosen] & ~found.correct
+            turned = run(name, method, turn, chosen)
+            broken = standing[chosen] & ~turned.correct
             fallen = chosen[broken]
             standing[fallen] = False
-            predicted[1, fallen], x_adv[fallen] = found.predicted[broken], found.x_adv[broken]
-            finite[chosen] &= found.finite
+            predicted[1, fallen], x_adv[fallen] = turned.predicted[broken], turned.x_adv[broken]
+            finite[chosen] &= turned.finite
             if first:
-                probabilities[1] = found.probabilities
+                probabilities[1] = turned.probabilities
         correct.append(standing)
     nonfinite = int((~finite).sum())
     return Outcomes(
@@ -246,7 +249,8 @@ def _compiled(
 
 def _is_inside(threat: Threat, x_adv: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
     """Returns whether each point is in bounds and, up to rounding, in its ball, (b,)."""
-    # A sum over the coordinates of a difference rounds once for each of them.
+    # A sum over the coordinates of a difference rounds once for each of them, and errors that are
+    # independent grow with the root of their number.
     slack = 64 * float(jnp.finfo(x.dtype).eps)
     flat = x_adv.reshape(x.shape[0], -1)
     span = slack * jnp.maximum(jnp.max(jnp.abs(flat), -1), 1) * flat.shape[1] ** 0.5
@@ -256,8 +260,8 @@ def _is_inside(threat: Threat, x_adv: jax.Array, x: jax.Array, bounds: Bounds) -
 
 def _predicted_class(logits: jax.Array, labels: jax.Array, finite: jax.Array) -> jax.Array:
     """Returns the predicted classes, (n,); one that ties with the true class is what is said."""
-    own = jnp.take_along_axis(logits, labels[:, None], -1)
+    true_logit = jnp.take_along_axis(logits, labels[:, None], -1)
     true = jnp.arange(logits.shape[-1], dtype=labels.dtype)[None] == labels[:, None]
     others = jnp.where(true | jnp.isnan(logits), -jnp.inf, logits)
-    lost = (jnp.max(others, -1, keepdims=True) >= own) | ~finite[:, None]
+    lost = (jnp.max(others, -1, keepdims=True) >= true_logit) | ~finite[:, None]
     return jnp.argmax(jnp.where(true & ~lost, jnp.inf, others), -1).astype(jnp.int32)

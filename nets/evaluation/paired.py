@@ -61,13 +61,14 @@ def mcnemar(counts: Paired) -> Floats:
     Of the samples on which the two differ, each is right with probability one half.
 
     References:
-        McNemar, Psychometrika 12 (1947), in its exact binomial form.
+        mcnemar1947, in its exact binomial form.
 
     >>> mcnemar(Paired(np.array([0]), np.array([5]), np.array([9]))).tolist()
     [0.0625]
     """
     discordant = counts.only_first + counts.only_second
     fewer = np.minimum(counts.only_first, counts.only_second)
+    # Twice the smaller tail counts the middle value twice where both are equal: hence the 1.
     return np.minimum(1.0, 2 * stats.binom.cdf(fewer, discordant, 0.5))
 
 
@@ -78,7 +79,7 @@ def holm(p_values: np.ndarray) -> Floats:
         p_values: of the family, (m,); under any dependence.
 
     References:
-        Holm, Scandinavian Journal of Statistics 6 (1979).
+        holm1979.
 
     >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
     [0.03, 0.06, 0.06]
@@ -87,6 +88,7 @@ def holm(p_values: np.ndarray) -> Floats:
     order = np.argsort(p_values, kind="stable")
     scaled = p_values[order] * np.arange(len(p_values), 0, -1)
     adjusted = np.empty_like(p_values)
+    # Never below a smaller one's: what is rejected at a level stays rejected at a larger one.
     adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
     return adjusted
 
@@ -100,6 +102,8 @@ def difference_intervals(counts: Paired, level: float) -> Bounds:
         counts: discordant samples of each class.
         level: chance that any interval misses, in (0, 1).
     """
+    # Two shares of one multinomial: their intervals hold together by the union bound, whatever the
+    # dependence, so that of the difference is exact, if wider than need be.
     share = level / (2 * len(counts.trials))
     gained = clopper_pearson(counts.only_second, counts.trials, share)
     lost = clopper_pearson(counts.only_first, counts.trials, share)

@@ -65,7 +65,7 @@ class Spread(NamedTuple):
 
 
 def require_labels(labels: np.ndarray, classes: int) -> None:
-    """Raises InvalidInput unless the labels are integers in [0, classes)."""
+    """Raises InvalidInput unless the labels, (n,), are integers in [0, classes)."""
     if not np.issubdtype(np.asarray(labels).dtype, np.integer):
         raise InvalidInput(f"labels.dtype = {np.asarray(labels).dtype}: must be integers")
     if outside := sorted(set(np.unique(labels).tolist()) - set(range(classes))):
@@ -138,6 +138,7 @@ def worst_class(counts: ClassCounts, level: float) -> Worst:
     if not known.any():
         raise InvalidInput("counts.trials: no class has samples")
     bounds = class_intervals(counts, level)
+    # Of several the first: the interval is the same for all of them, and a name must be said.
     label = int(np.nanargmin(counts.accuracy))
     least = float(counts.accuracy[label])
     expected = expected_minimum(ClassCounts(counts.correct[known], counts.trials[known]))
@@ -169,5 +170,6 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> Intege
     """
     require_labels(labels, classes)
     require_labels(predicted, classes)
+    # One count of pairs in row order, K^2 of them, in place of a loop over samples.
     flat = np.bincount(labels * classes + predicted, minlength=classes * classes)
     return flat.reshape(classes, classes).astype(np.int64)

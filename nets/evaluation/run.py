@@ -14,8 +14,10 @@ from nets.data.load import DataSet, load
 from nets.data.select import select_classes
 from nets.evaluation import file as evaluation_file
 from nets.evaluation import protocols
+from nets.evaluation.masking import check_masking
 from nets.evaluation.outcomes import BLOCK
 from nets.evaluation.outcomes import evaluate as outcomes_of
+from nets.models import registry as models
 from nets.runs import folder as run_folder
 from nets.runs.folder import Run
 from sims import files
@@ -34,6 +36,8 @@ class Request(NamedTuple):
         samples: the first so many of the test set; all if None.
         level: chance that any class interval misses.
         block: samples computed together.
+        masking: look for gradient masking whatever the protocol; "standard", beside which the
+            checks cost little, always does, unless the network is linear or the radius 0.
     """
 
     norm: str | None = None
@@ -43,6 +47,7 @@ class Request(NamedTuple):
     level: float = 0.05
     seed: int | None = None
     block: int = BLOCK
+    masking: bool = False
 
 
 def evaluate_run(
@@ -71,12 +76,13 @@ def evaluate_run(
     loaded = run_folder.load(folder)
     whole = load(loaded.settings["data"], directory) if data is None else data
     # As in training: the same classes, numbered alike.
-    found = select_classes(whole, loaded.settings.get("classes", ()))
-    _require_same_data(folder, loaded.settings, found)
-    wanted = _wanted(folder, loaded, found, request)
+    data = select_classes(whole, loaded.settings.get("classes", ()))
+    _require_same_data(folder, loaded.settings, data)
+    wanted = _wanted(folder, loaded, data, request)
+    # Before an evaluation of hours: that its file can be written, and whose the present one is.
     files.require_writable(path.parent)
     evaluation_file.require_free(path, wanted)
-    dataset = _evaluated(loaded, found, wanted, request, progress)
+    dataset = _evaluated(loaded, data, wanted, request, progress)
     files.save(dataset, path)
     return dataset
 
@@ -100,19 +106,20 @@ def identity(
     }
 
 
-def require_samples(found: DataSet, samples: int | None) -> None:
+def require_samples(data: DataSet, samples: int | None) -> None:
     """Raises InvalidInput unless there are so many test samples, and some of every class."""
-    count, labels = len(found.test.labels), found.test.labels[:samples]
+    count, labels = len(data.test.labels), data.test.labels[:samples]
     if samples is not None and not 1 <= samples <= count:
         raise InvalidInput(f"samples = {samples}: must lie in [1, {count}]")
-    counts = evaluation_file.class_counts(labels, labels == labels, len(found.class_names))
-    evaluation_file.require_every_class(counts, found.class_names)
+    counts = evaluation_file.class_counts(labels, labels == labels, len(data.class_names))
+    evaluation_file.require_every_class(counts, data.class_names)
 
 
-def _wanted(folder: pathlib.Path, loaded: Run, found: DataSet, request: Request) -> dict[str, Any]:
+def _wanted(folder: pathlib.Path, loaded: Run, data: DataSet, request: Request) -> dict[str, Any]:
     """Returns what identifies the evaluation, once all of it is in range."""
-    require_samples(found, request.samples)
+    require_samples(data, request.samples)
     norm, radius, seed = request.norm, request.radius, request.seed
+    # What the run was trained for; where it does not say so, the request must.
     trained = {"norm": norm, "radius": radius, "seed": 0} | loaded.settings.get("training", {})
     norm, radius = norm or trained["norm"], trained["radius"] if radius is None else radius
     seed = trained["seed"] if seed is None else seed
@@ -126,22 +133,32 @@ def _wanted(folder: pathlib.Path, loaded: Run, found: DataSet, request: Request)
         request.protocol,
         seed,
         request.samples,
-        len(found.test.labels),
+        len(data.test.labels),
         request.block,
     )
 
 
 def _evaluated(
-    loaded: Run, found: DataSet, wanted: dict[str, Any], request: Request, progress: Progress
+    loaded: Run, data: DataSet, wanted: dict[str, Any], request: Request, progress: Progress
 ) -> xr.Dataset:
     require_level(request.level)
     threat = threats.threat_of(wanted["norm"], wanted["radius"])
-    classes = len(found.class_names)
-    methods = protocols.methods(wanted["protocol"], classes, threat)
-    images, labels = found.test.images[: request.samples], found.test.labels[: request.samples]
+    classes = len(data.class_names)
+    linear = models.is_linear(loaded.module)
+    methods = protocols.methods(wanted["protocol"], classes, threat, linear)
+    images, labels = data.test.images[: request.samples], data.test.labels[: request.samples]
     apply: Any = loaded.module.apply
+    key = jax.random.key(wanted["seed"])
+    # The exact attack follows no gradient that could be masked.
+    usual = wanted["protocol"] == "standard" and not linear and wanted["radius"] > 0
+    # Before the attacks, which take longer: what cannot be checked is refused at once.
+    findings = (
+        check_masking(key, apply, loaded.variables, images, labels, threat)
+        if usual or request.masking
+        else None
+    )
     outcomes = outcomes_of(
-        jax.random.key(wanted["seed"]),
+        key,
         apply,
         loaded.variables,
         images,
@@ -154,15 +171,17 @@ def _evaluated(
     )
     described = wanted | {
         "model": loaded.settings["model"],
-        "data": found.name,
-        "fingerprint": found.fingerprint,
+        "data": data.name,
+        "fingerprint": data.fingerprint,
     }
-    return evaluation_file.make(outcomes, labels, found.class_names, request.level, described)
+    return evaluation_file.make(
+        outcomes, labels, data.class_names, request.level, described, findings
+    )
 
 
-def _require_same_data(folder: pathlib.Path, settings: Mapping[str, Any], found: DataSet) -> None:
-    if settings["fingerprint"] != found.fingerprint:
+def _require_same_data(folder: pathlib.Path, settings: Mapping[str, Any], data: DataSet) -> None:
+    if settings["fingerprint"] != data.fingerprint:
         raise InvalidInput(
-            f"data = {found.name}: fingerprint {found.fingerprint[:12]}, but {folder} was trained "
+            f"data = {data.name}: fingerprint {data.fingerprint[:12]}, but {folder} was trained "
             f"on {settings['fingerprint'][:12]}"
         )

@@ -70,18 +70,22 @@ def worst_class_interval(
         new; the evidence is that of `sims.stats.average_mean`.
 
     >>> right, labels = np.ones((1, 200), bool), np.arange(200) % 2
-    >>> bounds = worst_change(right & (labels == 0), right, labels, 2, 1e-3)  # all of class 1 lost
+    >>> worse = right & (labels == 0)  # all of class 1 lost
+    >>> bounds = worst_class_interval(worse, right, labels, 2, 1e-3)
     >>> bool(-1 <= bounds.low < bounds.high < -0.7)
     True
     """
     require_level(level)
     number = len(first)
+    # The largest group whose table over all choices, K^S rows of K, still fits.
     largest = 1
     while largest < number and classes ** (largest + 1) * classes <= MOST:
         largest += 1
     groups = np.array_split(np.arange(number), -(-number // largest))
     ends = []
     for one, two in ((first, second), (second, first)):
+        # The mean over networks is the mean of the groups' means, weighted by their sizes; the ends
+        # add up, and so do the chances to err.
         parts = [
             len(group) * _low_end(one[group], two[group], labels, classes, level / 2 / len(groups))
             for group in groups
@@ -95,8 +99,10 @@ def best_change_interval(
 ) -> Bounds:
     """Returns an interval of the mean over networks of max_k a_k - max_k b_k.
 
-    The largest accuracy is one less the smallest error; arguments as in `worst_change`.
+    The largest accuracy is one less the smallest error; flags (S, n) and labels (n,) are as in
+    `worst_class_interval`, bounds ().
     """
+    # max a = 1 - min (1 - a), so the differences change their sign and the ends their places.
     low, high = worst_class_interval(~first, ~second, labels, classes, level)
     return Bounds(-high, -low)
 
@@ -112,7 +118,7 @@ def accuracies(flags: NDArray, labels: NDArray, classes: int) -> NDArray:
 
 
 def count(first: NDArray, second: NDArray, labels: NDArray, classes: int) -> SeedCounts:
-    """Returns what `worst_change` needs of the flags (S, n), which is a few counts."""
+    """Returns what `worst_class_interval` needs of the flags (S, n), which is a few counts."""
     number = len(first)
     members = _members(number)
     tables = np.zeros((3, classes, 2**number, 2 * number + 1), np.int64)
@@ -138,6 +144,7 @@ def _low_end(first: NDArray, second: NDArray, labels: NDArray, classes: int, lev
     # At the observed change the observed worst classes have no evidence: the end lies below it.
     observed = worst(first, labels, classes) - worst(second, labels, classes)
     low, high = -1.0, float(observed.mean())
+    # Evidence falls in the change that is to be refuted, so one crossing is bracketed.
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         refuted = least_evidence(counts, chosen, rates, middle) >= -np.log(level)
@@ -146,9 +153,18 @@ def _low_end(first: NDArray, second: NDArray, labels: NDArray, classes: int, lev
 
 
 def subsets(classes: int, number: int) -> NDArray:
-    """Returns for each choice of a class for every network who chose each class, (K^S, K)."""
+    """Returns for each choice of a class for every network who chose each class.
+
+    Args:
+        classes: K.
+        number: S, of networks.
+
+    Returns:
+        The subset of the networks that chose a class as a number, int, (choices, K): K^S choices.
+    """
     chosen = np.array(list(itertools.product(range(classes), repeat=number)))
     mine = chosen[:, None, :] == np.arange(classes)[:, None]
+    # Bit s of a subset says that network s is in it.
     return mine @ (1 << np.arange(number))
 
 
@@ -157,19 +173,21 @@ def least_evidence(counts: SeedCounts, chosen: NDArray, rates: NDArray, change: 
 
     Args:
         counts: of `count`.
-        chosen: of `subsets`.
-        rates: of `sims.stats.average_mean.bets`.
+        chosen: of `subsets`, (choices, K).
+        rates: of `sims.stats.average_mean.bets`, (r,).
         change: in [-1, 1].
     """
-    place = np.arange(len(counts.trials))
-    same, none, whole = (table[place, chosen] for table in _log_evidence(counts, rates, change))
+    classes = np.arange(len(counts.trials))
+    tables = _log_evidence(counts, rates, change)
+    same, none, whole = (table[classes, chosen] for table in tables)
     rest = none.sum(1, keepdims=True)
     # One class l for all networks of the partner; -inf where a factor could be negative.
     with np.errstate(invalid="ignore"):
         other = np.where(np.isfinite(rest) & np.isfinite(none), rest - none + whole, -np.inf)
+    # A mean of evidence is evidence: half for each kind, and the same for every rate and class.
     half = np.log(2 * len(rates))
     paired = logsumexp(same.sum(1), axis=-1) - half
-    spread = logsumexp(other, axis=(1, 2)) - half - np.log(len(place))
+    spread = logsumexp(other, axis=(1, 2)) - half - np.log(len(classes))
     return float(np.logaddexp(paired, spread).min())
 
 
@@ -186,15 +204,18 @@ def _log_evidence(counts: SeedCounts, rates: NDArray, change: float) -> tuple[ND
     values = np.arange(-number, number + 1) / number
     share = _members(number).sum(1) / number
     scaled = rates * (counts.trials.min() / counts.trials)[:, None, None]
-    found = []
+    evidence = []
     for table, below in ((counts.same, share), (counts.none, 0 * share), (counts.whole, 1)):
         middle = (share - below) / 2 + share * change
         lowest = -below - middle
+        # A rate is used where its factor cannot turn negative, whatever the images say; else the
+        # evidence is none at all, log 0.
         allowed = 1 + scaled * lowest[:, None] >= 0
         steps = np.where(allowed, scaled, 0)[..., None] * (values - middle[:, None, None])
         with np.errstate(divide="ignore", invalid="ignore"):
+            # 0 log 0 is 0: a sum that never occurs has no say, even where its factor is 0.
             parts = np.where(
                 table[:, :, None, :] > 0, table[:, :, None, :] * np.log1p(steps), 0
             ).sum(-1)
-        found.append(np.where(allowed, parts, -np.inf))
-    return tuple(found)
+        evidence.append(np.where(allowed, parts, -np.inf))
+    return tuple(evidence)
