@@ -52,14 +52,14 @@ def test_a_recipe_becomes_a_plan(name, sets, tmp_path):
         again = small(name, start=str(tmp_path), seed=wanted.optimisation.seed)
         begun = prepare(again, sets[wanted.data.name])
         assert run_folder.checksum(begun.fresh.chosen) == run_folder.checksum(prepared.fresh.chosen)
-    plan = prepared.training
-    images = plan.images.train.labels
+    training = prepared.training
+    images = training.images.train.labels
     if wanted.data.imbalance == 1:
         per_class = wanted.data.training_samples or PER_CLASS - wanted.data.held_out
         assert len(images) == 10 * per_class
     else:
         assert np.bincount(images).tolist()[::9] == [300, 6]
-    inner = plan.spec.inner
+    inner = training.spec.inner
     if inner is None:
         return
     (move,) = inner.moves
