@@ -1,4 +1,4 @@
-"""python -m sims: test claims against simulation, or train a grid of linear models."""
+"""python -m sims: test claims against simulation, or one of the commands of `sims.cli`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tyro
 from sims import files
 from sims.cli.commands import explore, rare, train_grid, validate
 from sims.cli.frame import CONTRADICTED, progress_bar, run
+from sims.cli.waterbirds import waterbirds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +44,8 @@ def check(
     host was lost. A killed run goes on where it was when the same command is given again.
     `python -m sims train-grid --help` describes the training of linear models,
     `python -m sims validate --help` the check of the noise itself, `python -m sims rare --help`
-    the test of risks too small to count, `python -m sims explore --help` a quick look that is not
-    evidence.
+    the test of risks too small to count, `python -m sims waterbirds --help` errors by group of
+    synthetic Waterbirds, `python -m sims explore --help` a quick look that is not evidence.
 
     Args:
         names: claims to test (`python -m theory` lists them); all of them if none is named
@@ -71,16 +72,22 @@ def check(
 
     if place.total > 1 or coordinator:
         from sims.sweep import hosts
-        from theory.domain import InvalidInput
 
-        if self_test or merge:
-            raise InvalidInput(f"host = {host}: the self-test and merging take one process only")
+        _require_counting(host, bool(self_test or merge))
         return hosts.together(place, coordinator, patience, action)
     if self_test:
         return _self_test(level)
     if merge:
         return _merge(merge, out, level)
     return action()
+
+
+def _require_counting(host: str, otherwise: bool) -> None:
+    """Raises InvalidInput if several hosts are asked for anything but counting together."""
+    from theory.domain import InvalidInput
+
+    if otherwise:
+        raise InvalidInput(f"host = {host}: the self-test and merging take one process only")
 
 
 def _check(
@@ -96,26 +103,20 @@ def _check(
     from sims.stats import interval
     from sims.sweep import hosts
     from sims.sweep import run as sweep_run
-    from sims.sweep.plan import Shard, parse_grid
+    from sims.sweep.plan import Shard, make_plan, parse_grid
     from theory.claims.registry import find, registered
 
     claims = [find(name) for name in (names or registered())]
     axes = dict(parse_grid(text) for text in grid)
     share = Shard.parse(shard)
+    plans = [make_plan(c, axes, trials=trials, until=until, seed=seed, shard=share) for c in claims]
     interval.require_level(level)
     # All of them before the first draw, so that bad input is never found after hours.
     prepared = [
         sweep_run.prepare_sweep(
-            claim,
-            axes,
-            trials=trials,
-            until=until,
-            seed=seed,
-            shard=share,
-            level=level / len(claims),
-            path=out / _file_name(claim.name, share),
+            plan, level=level / len(plans), path=out / _file_name(plan.claim.name, share)
         )
-        for claim in claims
+        for plan in plans
     ]
     status = 0
     with progress_bar() as add:
@@ -162,9 +163,9 @@ def _self_test(level: float) -> int:
     with progress_bar() as add:
         outcomes = self_test(level, add("self-test"))
     for outcome in outcomes:
-        found = "rejected" if outcome.rejected else "not rejected"
+        result = "rejected" if outcome.rejected else "not rejected"
         mark = "ok  " if outcome.passed else "FAIL"
-        print(f"{mark} {outcome.claim}: {outcome.planted or 'true formula'}: {found}")
+        print(f"{mark} {outcome.claim}: {outcome.planted or 'true formula'}: {result}")
     failures = sum(not outcome.passed for outcome in outcomes)
     print(f"{len(outcomes) - failures} of {len(outcomes)} formulas were judged rightly")
     return CONTRADICTED if failures else 0
@@ -176,6 +177,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "rare": rare,
     "validate": validate,
     "explore": explore,
+    "waterbirds": waterbirds,
 }
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from sims.cli.frame import CONTRADICTED, progress_bar
+
+if TYPE_CHECKING:
+    from theory.claims.claim import Claim
 
 
 def train_grid(
@@ -101,11 +104,10 @@ def validate(
 
     from sims.noise import validate as rule
     from sims.stats import e_values
+    from sims.sweep.plan import require_seed
     from theory.claims.settings.noise_law import law_tails
-    from theory.domain import InvalidInput
 
-    if not 0 <= seed < 2**32:
-        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
+    require_seed(seed)
     tails = e_values.make_tails(*law_tails(alpha))
     name = "gaussian" if alpha is None else f"stable law of index {alpha:g}"
     with progress_bar() as add:
@@ -196,12 +198,8 @@ def rare(
     from sims.rare import claims as rare_claims
     from sims.stats import interval
     from sims.sweep.plan import parse_grid
-    from theory.claims.registry import find
-    from theory.domain import InvalidInput
 
-    if not names:
-        raise InvalidInput("names = (): name at least one claim; python -m theory lists them")
-    claims = [find(name) for name in names]
+    claims = _named_claims(names)
     axes = dict(parse_grid(text) for text in grid)
     interval.require_level(level)
     for claim in claims:
@@ -209,7 +207,7 @@ def rare(
     status = 0
     with progress_bar() as add:
         for claim in claims:
-            found = rare_claims.check(
+            checked = rare_claims.check(
                 claim,
                 axes,
                 trials=trials,
@@ -217,7 +215,17 @@ def rare(
                 level=level / len(claims),
                 progress=add(claim.name),
             )
-            text, agrees = rare_claims.summary(found)
-            print("\n".join([*map(str, found), f"{claim.name}: {text}"]), flush=True)
+            text, agrees = rare_claims.summary(checked)
+            print("\n".join([*map(str, checked), f"{claim.name}: {text}"]), flush=True)
             status |= 0 if agrees else CONTRADICTED
     return status
+
+
+def _named_claims(names: tuple[str, ...]) -> list[Claim]:
+    """Returns the claims of these names, at least one."""
+    from theory.claims.registry import find
+    from theory.domain import InvalidInput
+
+    if not names:
+        raise InvalidInput("names = (): name at least one claim; python -m theory lists them")
+    return [find(name) for name in names]

@@ -40,6 +40,7 @@ def count_beyond(
         raise InvalidInput(f"thresholds = {limits}: must be one list of numbers")
     start, blocks = np.uint32(first // BLOCK), np.uint32(trials // BLOCK)
     index = None if alpha is None else np.float32(alpha)
+    # In float32 whatever the session's default, so that the draws are the same bits.
     with jax.enable_x64(False):
         counted = _count(key, index, limits, start, blocks)
     return np.asarray(counted, np.int64)
@@ -60,9 +61,12 @@ def _count(
         else:
             drawn = draws.symmetric_stable(key, alpha, shape, jnp.float32, block=block)
         # A loop over thresholds, so that the draws are made once and read from the cache.
-        return counts + jax.lax.map(
+        added: jax.Array = jax.lax.map(
             lambda t: jnp.sum((drawn > t).astype(jnp.int32), dtype=jnp.int32), thresholds
         )
+        return counts + added
 
     empty = jnp.zeros(thresholds.shape, jnp.int32)
-    return jax.lax.fori_loop(jnp.uint32(0), blocks, one, empty)
+    # Bounds that are traced: one executable for any number of blocks.
+    counts: jax.Array = jax.lax.fori_loop(jnp.uint32(0), blocks, one, empty)
+    return counts

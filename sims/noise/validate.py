@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from numpy.typing import NDArray
 
 from sims.noise import thresholds
 from sims.stats import e_values, interval
-from sims.stats.e_values import Evidence, Tails
+from sims.stats.e_values import LogEValues, Tails
 from theory.domain import InvalidInput
 
 CONTRADICTED, AGREES, UNDECIDED = "contradicted", "agrees", "undecided"
@@ -37,7 +36,7 @@ class NoiseReport(NamedTuple):
 
 
 def judge(
-    tails: Tails, counts: NDArray, trials: int, *, tolerance: float, level: float = 1e-4
+    tails: Tails, counts: np.ndarray, trials: int, *, tolerance: float, level: float = 1e-4
 ) -> NoiseReport:
     """Returns the verdict on the claim after any number of draws.
 
@@ -55,6 +54,7 @@ def judge(
         raise InvalidInput(f"tolerance = {tolerance}: a relative error, must be positive")
     interval.require_level(level)
     against = contradictions(e_values.weigh(tails, counts, trials), level)
+    # The confidence sequence inverts the e-value of a single threshold, so it has the same share.
     share = level / (2 * tails.beyond.size)
     bounds = interval.confidence_sequence(counts, np.asarray(trials), share)
     ends = np.stack([bounds.low, bounds.high]) / tails.beyond - 1
@@ -63,20 +63,21 @@ def judge(
     return NoiseReport(verdict, against, trials, widest)
 
 
-def contradictions(found: Evidence, level: float) -> tuple[str, ...]:
+def contradictions(evidence: LogEValues, level: float) -> tuple[str, ...]:
     """Returns what contradicts the claim: thresholds by number, directions by name, "bins".
 
     Half of the level is spent on single thresholds, a quarter on the directions, a quarter on all
     bins together, so the chance that a true claim is ever contradicted is at most `level`.
     """
+    # Ville: an e-value ever exceeds 1 / share with chance at most its share of the level.
     bar = -np.log(level)
-    cells = np.flatnonzero(found.cells > bar + np.log(2 * found.cells.size))
+    cells = np.flatnonzero(evidence.cells > bar + np.log(2 * evidence.cells.size))
     directions = [
         name
-        for name, value in found.directions.items()
-        if value > bar + np.log(4 * len(found.directions))
+        for name, value in evidence.directions.items()
+        if value > bar + np.log(4 * len(evidence.directions))
     ]
-    bins = ["bins"] if found.bins > bar + np.log(4) else []
+    bins = ["bins"] if evidence.bins > bar + np.log(4) else []
     return (*(f"threshold {k}" for k in cells), *directions, *bins)
 
 
@@ -110,6 +111,7 @@ def validate(
             raise InvalidInput(
                 f"{name} = {value}: must be a positive multiple of {thresholds.BLOCK}"
             )
+    # No draws, no verdict: this refuses a bad tolerance or level before anything is drawn.
     judge(tails, np.zeros(tails.beyond.size, np.int64), 0, tolerance=tolerance, level=level)
     report = None
     for trials, counts in _looks(key, alpha, tails, most, chunk):
@@ -124,7 +126,7 @@ def validate(
 
 def _looks(
     key: jax.Array, alpha: float | None, tails: Tails, most: int, chunk: int
-) -> Iterator[tuple[int, NDArray]]:
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yields draws so far and the counts beyond each threshold."""
     counts, done = np.zeros(tails.thresholds.size, np.int64), 0
     while done < most:

@@ -147,6 +147,7 @@ def _counted(
     """Yields the first cell of each piece of the work and its counts, (devices, LANES, 4)."""
     waiting: deque[tuple[int, jax.Array]] = deque()
     for start in range(0, len(cells.bias), LANES):
+        # The last block is filled up with its last cell, whose counts are dropped.
         lanes = np.minimum(np.arange(start, start + LANES), len(cells.bias) - 1)
         block = jax.tree.map(lambda field, lanes=lanes: field[lanes], cells)
         for offset in range(0, samples, chunk):
@@ -179,13 +180,15 @@ def count_lanes(mesh: Mesh, key: jax.Array, cells: Cells, bounds: jax.Array) -> 
     spread = jax.shard_map(
         counting, mesh=mesh, in_specs=everywhere, out_specs=here, check_vma=False
     )
-    return spread(key, cells, bounds)
+    counts: jax.Array = spread(key, cells, bounds)
+    return counts
 
 
 def _on_one_device(devices: int, key: jax.Array, cells: Cells, bounds: jax.Array) -> jax.Array:
     """Counts blocks i, i + devices, ..., where i is the device's number, (1, LANES, 4)."""
     start, first_block, blocks, last = bounds
     lanes = start + jnp.arange(LANES, dtype=jnp.uint32)
+    # A cell's key is that of its place among all cells, not in this block.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, lanes)
     number = lax.axis_index("device").astype(jnp.uint32)
 

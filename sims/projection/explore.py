@@ -42,6 +42,9 @@ def noise_along(mixture: Law, weight: jax.Array) -> jax.Array:
     Args:
         mixture: its law; alpha-stable noise keeps its stability index.
         weight: (d,).
+
+    Raises:
+        InvalidInput: for another law.
     """
     raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
 
@@ -52,14 +55,17 @@ def _(mixture: GaussianMixture, weight: jax.Array) -> jax.Array:
         return jnp.linalg.norm(weight)
     high = jax.lax.Precision.HIGHEST
     spread = jnp.matmul(mixture.covariance, weight, precision=high)
-    return jnp.sqrt(jnp.matmul(weight, spread, precision=high))
+    scale: jax.Array = jnp.sqrt(jnp.matmul(weight, spread, precision=high))
+    return scale
 
 
 @noise_along.register
 def _(mixture: StableMixture, weight: jax.Array) -> jax.Array:
+    # In units of the largest entry, so that no power leaves the range of the dtype.
     largest = jnp.max(jnp.abs(weight))
     relative = jnp.abs(weight) / jnp.where(largest > 0, largest, 1)
-    return largest * jnp.sum(relative**mixture.alpha) ** (1 / mixture.alpha)
+    scale: jax.Array = largest * jnp.sum(relative**mixture.alpha) ** (1 / mixture.alpha)
+    return scale
 
 
 def project(problem: Problem) -> Cells:
@@ -155,13 +161,13 @@ def lines(dataset: xr.Dataset) -> Iterator[str]:
     axes = dataset["errors"].dims[:-2]
     shape = tuple(dataset.sizes[axis] for axis in axes)
     values = [dataset[name].values for name in ("estimate", "low", "high")]
-    for place in np.ndindex(*shape):
+    for index in np.ndindex(*shape):
         point = " ".join(
-            f"{axis}={dataset[axis].values[i]:g}" for axis, i in zip(axes, place, strict=True)
+            f"{axis}={dataset[axis].values[i]:g}" for axis, i in zip(axes, index, strict=True)
         )
         risks = ", ".join(
-            f"{kind} {label} {values[0][place][k, c]:.6g} "
-            f"[{values[1][place][k, c]:.6g}, {values[2][place][k, c]:.6g}]"
+            f"{kind} {label} {values[0][index][k, c]:.6g} "
+            f"[{values[1][index][k, c]:.6g}, {values[2][index][k, c]:.6g}]"
             for k, kind in enumerate(KINDS)
             for c, label in enumerate(LABELS)
         )
@@ -183,8 +189,8 @@ def _empty(wanted: plan.SweepPlan, level: float) -> xr.Dataset:
     axes = wanted.claim.axes
     coordinates = {a.name: (a.name, wanted.grid[a.name], {"long_name": a.meaning}) for a in axes}
     # The counts are those of the projection, not of the simulator that a sweep's identity names.
-    own = wanted.identity() | {"code": claim_code.digest(wanted.claim, COUNTING)}
-    identity = {name: value for name, value in own.items() if name in IDENTITY}
+    settings = wanted.identity() | {"code": claim_code.digest(wanted.claim, COUNTING)}
+    identity = {name: value for name, value in settings.items() if name in IDENTITY}
     return xr.Dataset(
         coords={**coordinates, "kind": list(KINDS), "label": list(LABELS)},
         attrs={"standing": EXPLORATORY, **identity, "trials": wanted.trials, "level": level}

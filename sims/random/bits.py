@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
+# The constants of Threefish that random123 took over; any other would be another cipher.
 _PARITY = np.uint32(0x1BD11BDA)
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _SECOND_HALF = np.uint32(1 << 31)
@@ -22,13 +23,14 @@ Pair: TypeAlias = tuple[jax.Array, jax.Array]
 
 
 def threefry2x32(key: Pair, counter: Pair) -> Pair:
-    """The two 32-bit words that Threefry-2x32 with 20 rounds assigns to a counter.
+    """Returns the two 32-bit words that Threefry-2x32 with 20 rounds assigns to a counter.
 
     Args:
-        key: two uint32 arrays.
-        counter: two uint32 arrays; all four broadcast against each other.
+        key: two uint32 arrays, (...).
+        counter: two uint32 arrays, (...); all four broadcast against each other.
 
-    Source: Salmon, Moraes, Dror and Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3".
+    References:
+        salmon2011parallel, section 4 and the code that goes with it.
 
     >>> zero = jnp.uint32(0)
     >>> [hex(word) for word in threefry2x32((zero, zero), (zero, zero))]
@@ -40,6 +42,7 @@ def threefry2x32(key: Pair, counter: Pair) -> Pair:
         for rotation in _ROTATIONS[group % 2]:
             x = x + y
             y = ((y << rotation) | (y >> (32 - rotation))) ^ x
+        # A part of the key after every four rounds.
         x = x + schedule[(group + 1) % 3]
         y = y + schedule[(group + 2) % 3] + np.uint32(group + 1)
     return x, y
@@ -48,7 +51,7 @@ def threefry2x32(key: Pair, counter: Pair) -> Pair:
 def words(
     key: jax.Array, shape: tuple[int, ...], block: ArrayLike = 0, dtype: DTypeLike = jnp.uint32
 ) -> Pair:
-    """Two independent arrays of uniformly random unsigned integers.
+    """Returns two independent arrays of uniformly random unsigned integers, (*shape,) each.
 
     Element i (row-major) is the cipher of the counter (block, i), so it does not depend on the
     sharding of the array, on vmap or on enclosing loops, and a shorter one-dimensional shape
@@ -73,6 +76,7 @@ def words(
     first, second = threefry2x32(pair, (high, low))
     if jnp.dtype(dtype) == jnp.uint32:
         return first, second
+    # `block` stays below 2^31, so its highest bit is free to tell the second cipher from the first.
     third, fourth = threefry2x32(pair, (high ^ _SECOND_HALF, low))
     return _join(first, second), _join(third, fourth)
 

@@ -47,8 +47,9 @@ def normal(
     *,
     block: ArrayLike = 0,
 ) -> jax.Array:
-    """Standard Gaussian draws; float32 magnitudes reach 7.9, not 5.4 as a 23-bit uniform gives.
+    """Returns standard Gaussian draws, (*shape,).
 
+    In float32 magnitudes reach 7.9, not 5.4 as a 23-bit uniform gives.
     Box-Muller with one draw from each pair of words, so that element i depends on (key, block, i)
     only. By counting the grid's cells, the float32 probability of |X| > t is that of the
     law within 1e-8 (relative) down to p = 1e-7, 2e-7 at 1e-9 and 3e-6 at 1e-10. The rounding of
@@ -63,7 +64,8 @@ def normal(
     Raises:
         ValueError: another dtype, or a shape that is too large.
 
-    Source: Box and Muller (1958); the arrangement of the bits is new.
+    References:
+        boxmuller1958; the arrangement of the bits is new.
     """
     drawn = primitives(key, shape, dtype, block=block)
     angle = jnp.where(drawn.near_pole, 1 - drawn.edge, drawn.edge)
@@ -77,15 +79,23 @@ def normal_pair(
     *,
     block: ArrayLike = 0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Two independent arrays of standard Gaussian draws from the words of one, at its price.
+    """Returns two independent arrays of standard Gaussian draws from the words of one.
 
     The first is `normal(key, shape, dtype, block=block)`. The second takes the cosine where that
     takes the sine, so its magnitudes have the same law to the last cell; its sign is the lowest
     bit of word 1, which decides the angle by less than 2^-30 of a quarter turn.
 
-    Args and errors are those of `normal`.
+    Args:
+        key, shape, dtype, block: as for `normal`.
 
-    Source: Box and Muller (1958).
+    Returns:
+        two arrays of the shape that is asked for, (*shape,).
+
+    Raises:
+        ValueError: another dtype, or a shape that is too large.
+
+    References:
+        boxmuller1958.
     """
     drawn = primitives(key, shape, dtype, block=block)
     radius = jnp.sqrt(2 * drawn.exponential)
@@ -103,7 +113,9 @@ def symmetric_stable(
     *,
     block: ArrayLike = 0,
 ) -> jax.Array:
-    """Draws of the law with characteristic function exp(-|t|^alpha); alpha = 2 is N(0, 2).
+    """Returns draws of the law with characteristic function exp(-|t|^alpha).
+
+    At alpha = 2 that is N(0, 2).
 
     Never infinite: a magnitude beyond the largest finite number is returned as that number. In
     float32 this has probability 2e-12 at alpha = 0.3 and 1e-4 at 0.1, where
@@ -124,17 +136,18 @@ def symmetric_stable(
         1e-10   -3e-7        +4e-4      -6e-7      -3e-7      -3e-6     -1
 
     Args:
-        key: a typed or legacy JAX key.
+        key, shape, dtype, block: as for `normal`.
         alpha: stability index in (0, 2], broadcastable to shape, may be traced; rounded to
             dtype. Other values give nan.
-        shape: at most 2^32 elements.
-        dtype: float32, or float64 under jax_enable_x64.
-        block: which stretch of the key's stream to draw, an integer in [0, 2^31), may be traced.
+
+    Returns:
+        the draws, (*shape,).
 
     Raises:
         ValueError: another dtype, or a shape that is too large.
 
-    Source: Chambers, Mallows and Stuck (1976), in a form without special cases at 1 and 2.
+    References:
+        chambers1976method, in a form without special cases at 1 and 2.
 
     >>> key = jax.random.key(0)
     >>> normal_too = symmetric_stable(key, 2.0, (1000,)) / jnp.sqrt(2)  # the same bits
@@ -152,10 +165,17 @@ def log_symmetric_stable(
     *,
     block: ArrayLike = 0,
 ) -> tuple[jax.Array, jax.Array]:
-    """(sign, log|X|) of the draws of `symmetric_stable`, for small alpha: nothing overflows.
+    """Returns sign and log|X| of the draws of `symmetric_stable`: nothing overflows.
 
-    The sign is 1 or -1. Arguments and errors are those of `symmetric_stable`; alpha outside
-    (0, 2] makes log|X| nan.
+    Args:
+        key, alpha, shape, dtype, block: as for `symmetric_stable`; alpha outside (0, 2] makes
+            log|X| nan.
+
+    Returns:
+        signs, 1 or -1, and logarithms, both of the shape that is asked for, (*shape,).
+
+    Raises:
+        ValueError: another dtype, or a shape that is too large.
     """
     drawn = primitives(key, shape, dtype, block=block)
     numerator, sin_phi, half_exponent = _magnitude(drawn, alpha)
@@ -163,8 +183,9 @@ def log_symmetric_stable(
 
 
 class Primitives(NamedTuple):
-    """Signs, angle and exponential variable; pi/2 edge is pi/2 - |U| if `near_pole`, else |U|.
+    """Signs, angle and exponential variable, (*shape,) each.
 
+    The angle: pi/2 edge is pi/2 - |U| if `near_pole`, else |U|.
     `edge` lies in (0, 1/2]; all but `other_sign` are independent and make one draw. That is a bit
     which decides the angle by less than 2^-30 of a quarter turn, for a second draw.
     """
@@ -183,13 +204,21 @@ def primitives(
     *,
     block: ArrayLike = 0,
 ) -> Primitives:
-    """The random variables behind the draws above; arguments and errors are theirs."""
+    """Returns the random variables behind the draws above, (*shape,) each.
+
+    Args:
+        key, shape, dtype, block: as for `normal`.
+
+    Raises:
+        ValueError: another dtype, or a shape that is too large.
+    """
     dtype = jnp.dtype(dtype)
     if dtype not in _WORDS or jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise ValueError(f"draws are float32, or float64 under jax_enable_x64, not {dtype}")
     unsigned, _ = _WORDS[dtype]
-    width = jnp.iinfo(unsigned).bits
+    width = 8 * np.dtype(unsigned).itemsize
     first, second = bits.words(key, shape, block, unsigned)
+    # Each word extends the other: its low bits lie below the precision of its own distance.
     tail = _fraction(second, first, width - 1, dtype)
     return Primitives(
         sign=_sign(first, dtype),
@@ -201,21 +230,22 @@ def primitives(
 
 
 def stable_of(drawn: Primitives, alpha: ArrayLike) -> jax.Array:
-    """The draws that `symmetric_stable` makes of these variables."""
+    """Returns the draws (*shape,) that `symmetric_stable` makes of variables (*shape,)."""
     numerator, sin_phi, half_exponent = _magnitude(drawn, alpha)
     root = exp2(half_exponent)  # squared, as 2^exponent may overflow where the draw does not
-    largest = float(jnp.finfo(numerator.dtype).max)
+    largest = float(np.finfo(numerator.dtype).max)
     return drawn.sign * at_most(numerator / sin_phi * root * root, largest)
 
 
 def _bit(word: jax.Array, position: int) -> jax.Array:
-    return (word & word.dtype.type(1 << position)) != 0
+    is_set: jax.Array = (word & word.dtype.type(1 << position)) != 0
+    return is_set
 
 
 def _sign(word: jax.Array, dtype: np.dtype) -> jax.Array:
     """-1 or 1: the word's highest bit before the other bits of 1."""
     unsigned, _ = _WORDS[dtype]
-    highest = unsigned(1 << (jnp.iinfo(unsigned).bits - 1))
+    highest = unsigned(1 << (8 * np.dtype(unsigned).itemsize - 1))
     one: np.ndarray = np.ones((), dtype).view(unsigned)
     return jax.lax.bitcast_convert_type((word & highest) | one, dtype)
 
@@ -230,11 +260,14 @@ def _fraction(word: jax.Array, other: jax.Array, count: int, dtype: np.dtype) ->
 
 def _low_bits(word: jax.Array, count: int, dtype: np.dtype) -> jax.Array:
     unsigned, signed = _WORDS[dtype]  # signed integers convert faster
-    return (word & unsigned((1 << count) - 1)).astype(signed).astype(dtype)
+    low: jax.Array = word & unsigned((1 << count) - 1)
+    return low.astype(signed).astype(dtype)
 
 
 def _exponential(upper: jax.Array, tail: jax.Array) -> jax.Array:
     """-log(tail) if `upper` (the large values), else -log(1 - tail), for tail in (0, 1/2]."""
+    # Two logarithms share one polynomial: log(2^n m) = n log 2 + 2 atanh((m - 1) / (m + 1)), and
+    # -log(1 - t) = 2 atanh(t / (2 - t)), which is exact to rounding for small t.
     exponent, mantissa = split_exponent(tail)
     numerator = jnp.where(upper, 1 - mantissa, tail)
     denominator = jnp.where(upper, 1 + mantissa, 2 - tail)
@@ -254,6 +287,7 @@ def _magnitude(drawn: Primitives, alpha: ArrayLike) -> tuple[jax.Array, jax.Arra
     alpha = jnp.where((alpha > 0) & (alpha <= 2), alpha, jnp.nan)
     # Not broadcast to all draws, which compilers would write to memory before a loop over blocks.
     alpha = jnp.expand_dims(alpha, range(edge.ndim - alpha.ndim))
+    # Above 1 the factors run the other way, so that no difference of near numbers is formed.
     steep = alpha > 1
     near = jnp.where(steep, 2 - alpha, alpha)
     apart = jnp.where(steep, alpha - 1, 1 - alpha)

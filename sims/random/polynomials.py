@@ -19,6 +19,8 @@ Coefficients: TypeAlias = dict[np.dtype, tuple[float, ...]]  # lowest power firs
 
 _INTEGER: dict[np.dtype, type] = {np.dtype("float32"): np.int32, np.dtype("float64"): np.int64}
 _SQRT_HALF = 0.7071067811865476
+# Subtracting the bits of x from these gives bits of about 1 / x: exponent and mantissa are, to
+# first order, a logarithm. The steps make of the 12 % what the dtype resolves.
 _RECIPROCAL: dict[np.dtype, tuple[np.signedinteger, int]] = {
     np.dtype("float32"): (np.int32(0x7EF311C7), 3),
     np.dtype("float64"): (np.int64(0x7FDE6238502484BA), 5),
@@ -26,18 +28,23 @@ _RECIPROCAL: dict[np.dtype, tuple[np.signedinteger, int]] = {
 
 
 def quarter_sine(x: jax.Array, within: float) -> jax.Array:
-    """sin(pi/2 x) for |x| <= within, which is 1 or 3/2; relatively accurate near 0."""
+    """Returns sin(pi/2 x), (...), for |x| <= within, 1 or 3/2; relatively accurate near 0."""
     return x * _polynomial(_QUARTER_SINE[within], x * x)
 
 
 def atanh_ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """atanh(numerator / denominator) for a positive denominator and a ratio within [-1/3, 1/3]."""
+    """Returns atanh(numerator / denominator), (...), for ratios in [-1/3, 1/3].
+
+    Args:
+        numerator: (...).
+        denominator: positive, (...).
+    """
     ratio = numerator * _reciprocal(denominator)
     return ratio * _polynomial(_ATANH, ratio * ratio)
 
 
 def log2_ratio(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Base-two logarithm of x / y, for positive normal numbers."""
+    """Returns the base-two logarithm of x / y, (...), for positive normal numbers."""
     x_exponent, x = _split_integer_exponent(x)
     y_exponent, y = _split_integer_exponent(y)
     exponent = (x_exponent - y_exponent).astype(x.dtype)
@@ -45,15 +52,18 @@ def log2_ratio(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def exp2(x: jax.Array) -> jax.Array:
-    """2^x, with x first clipped to the exponents of normal numbers; nan gives nan."""
-    info = jnp.finfo(x.dtype)
+    """Returns 2^x, (...), x first clipped to the exponents of normal numbers; nan gives nan."""
+    info = np.finfo(x.dtype)
     x = at_most(jnp.where(x < info.minexp, info.minexp, x), info.maxexp - 1)
     whole = _nearest_integer(x)
     return _power_of_two(whole, x.dtype) * _polynomial(_EXP2, x - whole.astype(x.dtype))
 
 
 def at_most(x: jax.Array, bound: float) -> jax.Array:
-    """x or the bound, whichever is less; nan gives nan. One instruction, unlike `jnp.minimum`."""
+    """Returns x or the bound, (...), whichever is less; nan gives nan.
+
+    One instruction, unlike `jnp.minimum`.
+    """
     return jnp.where(x > bound, bound, x)
 
 
@@ -63,13 +73,13 @@ def _nearest_integer(x: jax.Array) -> jax.Array:
     Adding 3/2 of the first power of two whose neighbours are integers rounds x and puts it into
     the low bits.
     """
-    magic = np.asarray(1.5 * 2.0 ** jnp.finfo(x.dtype).nmant, x.dtype)
+    magic = np.asarray(1.5 * 2.0 ** np.finfo(x.dtype).nmant, x.dtype)
     integer = _INTEGER[x.dtype]
     return lax.bitcast_convert_type(x + magic, integer) - magic.view(integer)
 
 
 def split_exponent(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(n, m) with x = 2^n m and m in [sqrt(1/2), sqrt(2)), for a positive normal number."""
+    """Returns n and m, (...), with x = 2^n m, m in [sqrt(1/2), sqrt(2)), for positive normal x."""
     exponent, mantissa = _split_integer_exponent(x)
     return exponent.astype(x.dtype), mantissa
 
@@ -77,7 +87,8 @@ def split_exponent(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _split_integer_exponent(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     integer = _INTEGER[x.dtype]
     offset: np.ndarray = np.asarray(_SQRT_HALF, x.dtype).view(integer)
-    exponent = (lax.bitcast_convert_type(x, integer) - offset) >> jnp.finfo(x.dtype).nmant
+    # Bits of the mantissa, read as an integer, increase with it: the shift floors log2(x / offset).
+    exponent = (lax.bitcast_convert_type(x, integer) - offset) >> np.finfo(x.dtype).nmant
     return exponent, x * _power_of_two(-exponent, x.dtype)
 
 
@@ -98,7 +109,8 @@ def _reciprocal(x: jax.Array) -> jax.Array:
 
 
 def _power_of_two(exponent: jax.Array, dtype: np.dtype) -> jax.Array:
-    info = jnp.finfo(dtype)
+    info = np.finfo(dtype)
+    # The exponent field alone: its bias is maxexp - 1.
     return lax.bitcast_convert_type((exponent + (info.maxexp - 1)) << info.nmant, dtype)
 
 

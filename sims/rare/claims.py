@@ -93,18 +93,19 @@ def check(
     """
     interval.require_level(level)
     plan, problems = require_checkable(claim, grid, trials=trials, seed=seed)
-    said, found = evaluate.closed_form(claim, plan.points), []
-    for point in range(len(said)):
+    theory, checked = evaluate.closed_form(claim, plan.points), []
+    for point in range(len(theory)):
         here = jax.tree.map(lambda field, i=point: np.float32(field[i]), problems)
         rule = here.mixture, here.classifier, here.threat
+        # As in a sweep: float32 whatever the session's default, and the same key of a point.
         with jax.enable_x64(False):
-            risks = rare.rare_class_risks(plan.key(point), *rule, trials, level / len(said))
+            risks = rare.rare_class_risks(plan.key(point), *rule, trials, level / len(theory))
         values = " ".join(f"{name}={column[point]:g}" for name, column in plan.points.items())
         for label, name in enumerate(CLASS_RISKS.labels):
-            found.append(Checked(f"{values} {name}", float(said[point, label]), risks, label))
+            checked.append(Checked(f"{values} {name}", float(theory[point, label]), risks, label))
         if progress is not None:
-            progress((point + 1) / len(said))
-    return found
+            progress((point + 1) / len(theory))
+    return checked
 
 
 def require_checkable(
@@ -131,17 +132,17 @@ def require_checkable(
     return plan, problems
 
 
-def summary(found: Sequence[Checked]) -> tuple[str, bool]:
+def summary(checked: Sequence[Checked]) -> tuple[str, bool]:
     """Returns the verdict on a claim as a sentence, and whether the claim agrees."""
-    spoiled = sum(int(c.risks.spoiled[c.label]) for c in found)
+    spoiled = sum(int(c.risks.spoiled[c.label]) for c in checked)
     if spoiled:
         return f"no verdict: {spoiled} draws were not finite or too heavy for their bound", False
-    wrong = sum(c.contradicted for c in found)
+    wrong = sum(c.contradicted for c in checked)
     if wrong:
-        return f"contradicted at {wrong} of {len(found)} points", False
-    errors, smallest = [c.detectable for c in found], min(c.theory for c in found)
+        return f"contradicted at {wrong} of {len(checked)} points", False
+    errors, smallest = [c.detectable for c in checked], min(c.theory for c in checked)
     text = (
-        f"not contradicted: a relative error of ±{max(errors):.2g} at any of {len(found)} points "
+        f"not contradicted: a relative error of ±{max(errors):.2g} at any of {len(checked)} points "
         f"(±{min(errors):.2g} at the sharpest) would have been seen, of risks down to "
         f"{smallest:.2g}"
     )

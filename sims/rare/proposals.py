@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sims.random import draws
 from theory.domain import InvalidInput
@@ -53,7 +54,17 @@ class Proposal(NamedTuple):
 
 @functools.singledispatch
 def propose(mixture: Law, boundary: Boundary, key: jax.Array, count: int) -> Proposal:
-    """Returns `count` points of noise for each class, drawn near the boundary."""
+    """Returns `count` points of noise for each class, drawn near the boundary, (2, count, d).
+
+    Args:
+        mixture: one problem, unbatched.
+        boundary: where each of its classes errs.
+        key: a JAX key.
+        count: points of each class.
+
+    Raises:
+        InvalidInput: for another law.
+    """
     raise InvalidInput(
         f"mixture = {type(mixture).__name__}: rare errors are simulated for a GaussianMixture or a "
         "StableMixture"
@@ -73,6 +84,7 @@ def _(mixture: GaussianMixture, boundary: Boundary, key: jax.Array, count: int) 
     square = jnp.sum(steepest**2, -1)
     rare = (boundary.distance > 0) & (square > 0)
     length = jnp.where(rare, boundary.distance / jnp.where(square > 0, square, 1), 0)
+    # Where errors are not rare the move is zero, the ratio one, and points are counted plainly.
     move = length[:, None] * steepest
     along = jnp.einsum("cnd,cd->cn", white, move, precision=jax.lax.Precision.HIGHEST)
     noise = white + move[:, None, :]
@@ -101,8 +113,9 @@ def _(mixture: StableMixture, boundary: Boundary, key: jax.Array, count: int) ->
     shape, alpha = (2, count, mixture.means.shape[-1]), mixture.alpha
     keys = jax.random.split(key)
     jump = _jump(alpha, boundary)
-    own = draws.primitives(keys[0], shape, mixture.means.dtype)
-    noise = _enlarge(jump, own, draws.primitives(keys[1], (5, *shape[:2]), mixture.means.dtype))
+    plain = draws.primitives(keys[0], shape, mixture.means.dtype)
+    # Five uniforms a point: which coordinate, and two each for its edge and its exponential.
+    noise = _enlarge(jump, plain, draws.primitives(keys[1], (5, *shape[:2]), mixture.means.dtype))
     pushes = noise.sign == jump.side[:, None, :]
     density = jnp.where(pushes, _density_ratio(jump, noise), 0)
     mixed = jnp.einsum("cnd,cd->cn", density, jump.weight, precision=jax.lax.Precision.HIGHEST)
@@ -136,6 +149,7 @@ def _jump(alpha: jax.Array, boundary: Boundary) -> _Jump:
     direction, distance = boundary
     size = jnp.abs(direction)
     used, rare = size > 0, distance > 0
+    # In logarithms: sizes and reaches to the power alpha leave the range of float32.
     log_reach = alpha * jnp.log(jnp.where(rare, distance, 1))[:, None]
     power = jnp.where(used, jnp.where(used, size, 1) ** alpha, 0)
     least = jnp.where(alpha < 1, 1, 2 - alpha) * _near(alpha)
@@ -164,28 +178,30 @@ def _flat(alpha: jax.Array) -> jax.Array:
     return 4 * (1 - _near(alpha))
 
 
-def _enlarge(jump: _Jump, own: draws.Primitives, extra: draws.Primitives) -> draws.Primitives:
+def _enlarge(jump: _Jump, plain: draws.Primitives, extra: draws.Primitives) -> draws.Primitives:
     """Returns the variables with those of at most one coordinate of each point replaced."""
     uniform = jnp.where(extra.near_pole, extra.edge, 1 - extra.edge)
     past = uniform[0][:, :, None] >= jump.chances[:, None, :]
-    place = jnp.sum(past, -1, dtype=jnp.int32)[:, :, None]  # 0 if nothing is enlarged
+    coordinate = jnp.sum(past, -1, dtype=jnp.int32)[:, :, None]  # from 1; 0 if none is enlarged
     number = jnp.arange(1, jump.side.shape[-1] + 1, dtype=jnp.int32)
-    chosen = place == number[None, None, :]
-    log_cut = jnp.take_along_axis(jump.log_cut, jnp.maximum(place[..., 0] - 1, 0), axis=-1)
+    chosen = coordinate == number[None, None, :]
+    log_cut = jnp.take_along_axis(jump.log_cut, jnp.maximum(coordinate[..., 0] - 1, 0), axis=-1)
     edge = _edge(jump.alpha, log_cut, uniform[1], uniform[2])[..., None]
     slow = _exponential(jump.alpha, uniform[3], uniform[4], extra.exponential)[..., None]
+    # As `Primitives` has it: the distance from the nearer end, and which end that is.
     near = edge <= 0.5
-    return own._replace(
-        sign=jnp.where(chosen, jump.side[:, None, :], own.sign),
-        near_pole=jnp.where(chosen, near, own.near_pole),
-        edge=jnp.where(chosen, jnp.where(near, edge, 1 - edge), own.edge),
-        exponential=jnp.where(chosen, slow, own.exponential),
+    return plain._replace(
+        sign=jnp.where(chosen, jump.side[:, None, :], plain.sign),
+        near_pole=jnp.where(chosen, near, plain.near_pole),
+        edge=jnp.where(chosen, jnp.where(near, edge, 1 - edge), plain.edge),
+        exponential=jnp.where(chosen, slow, plain.exponential),
     )
 
 
 def _edge(alpha: jax.Array, log_cut: jax.Array, which: jax.Array, uniform: jax.Array) -> jax.Array:
     """Draws R in (0, 1) of density proportional to A / max(R, cut) + D."""
     near = _near(alpha)
+    # Three parts: below the cut uniform, above it log-uniform, and the flat part.
     which = which * (near * (1 - log_cut) + _flat(alpha))
     log_uniform = jnp.exp(log_cut * uniform)
     inner = jnp.where(which < near, jnp.exp(log_cut) * uniform, log_uniform)
@@ -202,7 +218,7 @@ def _exponential(
     """
     light = exponentials[0] + jnp.where(which < alpha - 1, exponentials[1], 0)
     # The draws of smaller W exceed every finite number whenever a uniform can make such W.
-    least = float(jnp.finfo(uniform.dtype).tiny) ** 0.8
+    least = float(np.finfo(uniform.dtype).tiny) ** 0.8
     power = jnp.maximum(uniform ** (1 / alpha), least)
     return jnp.where((alpha < 1) & (which * (1 + alpha) < 1), power, light)
 

@@ -5,12 +5,11 @@ counted; only the noise comes from a proposal near the boundary, and each point 
 likelihood ratio.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from sims.rare import proposals
 from sims.simulate import attack, sample
@@ -18,16 +17,7 @@ from sims.simulate.two_classes import BLOCK, classify, over_blocks
 from sims.stats.bounded_mean import bounded_mean_interval
 from sims.stats.interval import require_level
 from theory.domain import InvalidInput
-from theory.problem import (
-    GaussianMixture,
-    L1Ball,
-    L2Ball,
-    LinearClassifier,
-    LinfBall,
-    LpBall,
-    StableMixture,
-    Threat,
-)
+from theory.problem import GaussianMixture, LinearClassifier, StableMixture, Threat
 
 # Blocks of one call: their sums come back one by one, for the host to use in their order.
 MOST_BLOCKS = 256
@@ -49,12 +39,12 @@ class RareRisks(NamedTuple):
         trials: points drawn of each class, a number.
     """
 
-    estimate: NDArray
-    low: NDArray
-    high: NDArray
-    largest_weight: NDArray
-    bound: NDArray
-    spoiled: NDArray
+    estimate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    largest_weight: np.ndarray
+    bound: np.ndarray
+    spoiled: np.ndarray
     trials: int
 
 
@@ -111,6 +101,7 @@ def rare_class_risks(
     problem = jax.tree.map(
         lambda a: jnp.asarray(a, mixture.means.dtype), (mixture, classifier, threat)
     )
+    # At index 2 the proposal for stable noise knows no large coordinate: none has a power tail.
     problem = (_gaussian_at_two(problem[0]), *problem[1:])
     starts = range(0, trials, MOST_BLOCKS * BLOCK)
     sizes = [min(MOST_BLOCKS * BLOCK, trials - start) for start in starts]
@@ -129,8 +120,10 @@ def _risks(parts: list[_Sums], sizes: list[int], level: float) -> RareRisks:
         for k in (0, 1)
     )
     trials = sum(sizes)
+    # The last block may be a part of one.
     counts = np.minimum(BLOCK, trials - BLOCK * np.arange(len(totals)))
     spoiled = np.stack([p.spoiled for p in parts]).astype(np.int64).sum(0)
+    # A class with a spoiled draw gets no estimate: what it would have counted for is not known.
     good = spoiled == 0
     low, high = bounded_mean_interval(counts, totals, squares, level / 2)
     return RareRisks(
@@ -177,6 +170,7 @@ def _sums(
         x = mixture.means[:, None, :] + mixture.scales[:, None, None] * drawn.noise
         wrong, finite = classify(x, classifier, threat)
         value = jnp.where(wrong & finite, drawn.relative / (1 + _SLACK), 0)
+        # Rounding may carry a ratio past its bound, and then the interval does not hold.
         good = finite & (value <= 1)
         total, square, largest, spoiled = _reduced(jnp.where(good, value, 0), good, wanted)
         return _Sums(
@@ -189,7 +183,8 @@ def _sums(
 
     none, zero = jnp.zeros((MOST_BLOCKS, 2), dtype), jnp.zeros(2, dtype)
     empty = _Sums(none, none, zero, jnp.zeros(2, jnp.int32), zero)
-    return over_blocks(add, empty, key, trials, first_block)
+    sums: _Sums = over_blocks(add, empty, key, trials, first_block)
+    return sums
 
 
 def _reduced(value: jax.Array, good: jax.Array, wanted: jax.Array) -> tuple[jax.Array, ...]:
@@ -223,7 +218,7 @@ def _require(mixture: Any, classifier: Any, threat: Any, trials: int) -> None:
     kinds: tuple[tuple[str, Any, tuple[type, ...]], ...] = (
         ("mixture", mixture, (GaussianMixture, StableMixture)),
         ("classifier", classifier, (LinearClassifier,)),
-        ("threat", threat, (L1Ball, L2Ball, LinfBall, LpBall, type(None))),
+        ("threat", threat, (*get_args(Threat), type(None))),
     )
     for name, value, allowed in kinds:
         if not isinstance(value, allowed):

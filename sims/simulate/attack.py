@@ -16,18 +16,23 @@ def steepest(threat: Threat, weight: jax.Array) -> jax.Array:
     Args:
         threat: the ball; only its norm matters here, not its radius.
         weight: (d,).
+
+    Raises:
+        InvalidInput: for a threat that is no ball.
     """
     raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball, LinfBall or LpBall")
 
 
 @steepest.register
 def _(threat: L1Ball, weight: jax.Array) -> jax.Array:
+    # One of several largest entries; any point between them reaches as far.
     largest = jnp.argmax(jnp.abs(weight))
     return jnp.zeros_like(weight).at[largest].set(jnp.sign(weight[largest]))
 
 
 @steepest.register
 def _(threat: L2Ball, weight: jax.Array) -> jax.Array:
+    # At least 1 but for a weight of zeros, so that the guard changes no direction.
     unit = _relative(weight)
     return unit / jnp.maximum(jnp.linalg.norm(unit), 1)
 
@@ -76,7 +81,8 @@ def perturb(
 
 
 def score(classifier: LinearClassifier, x: jax.Array) -> jax.Array:
-    """Returns weight . x + bias at each point, (...)."""
+    """Returns weight . x + bias at each point (..., d), (...)."""
+    # HIGHEST: accelerators would round the factors, and points near the boundary change sides.
     return jnp.matmul(x, classifier.weight, precision=jax.lax.Precision.HIGHEST) + classifier.bias
 
 

@@ -33,7 +33,7 @@ class Total(NamedTuple):
     meaning: str
 
 
-class Estimates(NamedTuple):
+class RiskEstimates(NamedTuple):
     """The estimated risk of each label, and its interval, (*axes, label)."""
 
     risk: np.ndarray
@@ -41,7 +41,13 @@ class Estimates(NamedTuple):
 
 
 class AttackedRegression(NamedTuple):
-    """A `RegressionProblem` with its attack as points, so that one executable serves all norms."""
+    """A `RegressionProblem` with its attack as points, so that one executable serves all norms.
+
+    Args:
+        law: of points and responses, one row for each arm.
+        weight: the weights under attack, (arms, d).
+        step: what the attack adds to a point, up to its sign, (arms, d).
+    """
 
     law: Any
     weight: jax.Array
@@ -50,7 +56,7 @@ class AttackedRegression(NamedTuple):
 
 @functools.singledispatch
 def with_attack_points(problem: Any) -> Any:
-    """Returns what `tally` takes for a problem: most are taken as they are."""
+    """Returns what `simulate` takes for a problem: most are taken as they are."""
     return problem
 
 
@@ -66,9 +72,18 @@ def simulate(
 ) -> two_classes.ErrorCounts | regression.SquaredSums:
     """Returns what a range of blocks adds to the totals of a problem.
 
+    Args:
+        problem: as `with_attack_points` returns it.
+        key: of the point; block b draws from fold_in(key, b).
+        trials: points of each label, (), at most `trials_per_call`.
+        first_block: the block to start from, ().
+
     Returns:
         for each total but `trials` what to add, (labels,) or, one block after another,
         (blocks, labels).
+
+    Raises:
+        InvalidInput: for a problem of another kind.
     """
     raise InvalidInput(f"problem = {problem!r}: not of a kind that claims speak of")
 
@@ -113,13 +128,13 @@ def _(
 
 @functools.singledispatch
 def trials_per_call(estimand: Estimand) -> int:
-    """Returns how many trials one call of `tally` can take."""
-    return 2**30
+    """Returns how many trials one call of `simulate` can take."""
+    return 2**30  # counts of one call are int32
 
 
 @trials_per_call.register
 def _(estimand: SquaredRisks) -> int:
-    return regression.MOST_BLOCKS * regression.BLOCK
+    return regression.MOST_BLOCKS * two_classes.BLOCK
 
 
 @functools.singledispatch
@@ -134,23 +149,29 @@ def totals(estimand: Estimand) -> dict[str, Total]:
 
 @totals.register
 def _(estimand: SquaredRisks) -> dict[str, Total]:
-    return {
-        "losses": Total(np.float64, "sum of squared losses"),
-        "residuals": Total(np.float64, "sum of squared residuals before the attack"),
-        "responses": Total(np.float64, "sum of squared responses"),
-        "nonfinite": Total(np.int64, "draws not finite"),
-        "trials": Total(np.int64, "draws"),
+    squares = {
+        "losses": "losses",
+        "residuals": "residuals before the attack",
+        "responses": "responses",
     }
+    counts = {"nonfinite": Total(np.int64, "draws not finite"), "trials": Total(np.int64, "draws")}
+    sums = {name: Total(np.float64, f"sum of squared {what}") for name, what in squares.items()}
+    return sums | counts
 
 
 def add(total: np.ndarray, added: jax.Array) -> None:
-    """Adds what `tally` returned for one total, block by block, so that rounding is the same."""
+    """Adds what `simulate` returned for one total, block by block, so that rounding is the same.
+
+    Args:
+        total: changed in place, (labels,).
+        added: (labels,) or, one block after another, (blocks, labels).
+    """
     for block in np.asarray(added, total.dtype).reshape(-1, total.size):
         total += block
 
 
 @functools.singledispatch
-def estimates(estimand: Estimand, dataset: xr.Dataset, level: float) -> Estimates:
+def estimates(estimand: Estimand, dataset: xr.Dataset, level: float) -> RiskEstimates:
     """Returns the risk of each label with intervals that miss any with chance at most `level`.
 
     The level is shared equally (Bonferroni). Where the data decided when to stop, the intervals
@@ -160,14 +181,17 @@ def estimates(estimand: Estimand, dataset: xr.Dataset, level: float) -> Estimate
         estimand: of the dataset's claim.
         dataset: the totals.
         level: error probability in (0, 1).
+
+    Returns:
+        risks and bounds, (*axes, label).
     """
     errors, trials = dataset["errors"].values, dataset["trials"].values
     method = interval.confidence_sequence if dataset.until_width else interval.clopper_pearson
-    return Estimates(_rates(errors, trials), method(errors, trials, level / trials.size))
+    return RiskEstimates(_rates(errors, trials), method(errors, trials, level / trials.size))
 
 
 @estimates.register
-def _(estimand: SquaredRisks, dataset: xr.Dataset, level: float) -> Estimates:
+def _(estimand: SquaredRisks, dataset: xr.Dataset, level: float) -> RiskEstimates:
     sums = squared_risk.Squares(*(dataset[k].values for k in squared_risk.Squares._fields))
     trials = dataset["trials"].values
     share = level / np.full(trials.shape, trials.size)
@@ -176,9 +200,11 @@ def _(estimand: SquaredRisks, dataset: xr.Dataset, level: float) -> Estimates:
         looks = np.maximum(trials // int(dataset.attrs["chunk"]), 1)
         share = share / (looks * (looks + 1))
     bounds = squared_risk.squared_risk_interval(sums, trials, share)
-    return Estimates(_rates(sums.losses, trials), bounds)
+    return RiskEstimates(_rates(sums.losses, trials), bounds)
 
 
 def _rates(total: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    # nan where nothing was drawn.
     with np.errstate(invalid="ignore"):
-        return total / trials
+        rates: np.ndarray = total / trials
+    return rates

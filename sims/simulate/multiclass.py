@@ -88,7 +88,10 @@ def target_counts(
 
     number = classes.means.shape[0]
     one, two = jnp.zeros(number, jnp.int32), jnp.zeros((number, number), jnp.int32)
-    return over_blocks(add, TargetCounts(one, two, two, one), key, trials, first_block)
+    counts: TargetCounts = over_blocks(
+        add, TargetCounts(one, two, two, one), key, trials, first_block
+    )
+    return counts
 
 
 def class_errors(counts: TargetCounts) -> ErrorCounts:
@@ -128,14 +131,18 @@ def _count(x: jax.Array, scores: LinearScores, moves: jax.Array, wanted: jax.Arr
         answer = _product(x + move[:, None, :], scores.weights.T) + scores.biases[None, None, :]
         mine = answer[own, :, own]
         ahead = answer[own, :, (own + shift) % number] - mine
+        # Its own score aside: a tie of the largest score with the own class is an error.
         rival = jnp.where(own[:, None, None] == own[None, None, :], -jnp.inf, answer).max(-1)
         return rival >= mine, ahead, jnp.isfinite(answer).all(-1)
 
+    # By shift, not by target: class y is moved towards y + shift, so that every row has a move, and
+    # one after the other, so that the moved copies of the points never lie side by side.
     shifts = jnp.arange(1, number)
     wrong, ahead, finite = jax.lax.map(attacked, (shifts, moves))
     good = finite.all(0) & jnp.isfinite(x).all(-1)
     spoiled, good = ~good & wanted, good & wanted
     errs = wrong.any(0) & good
+    # The target that gets furthest ahead; of several the one of the smallest shift.
     leader = jnp.argmax(ahead, 0)[None] + 1 == shifts[:, None, None]
     row = jnp.broadcast_to(own[None, :], (number - 1, number))
     column = (row + shifts[:, None]) % number

@@ -56,6 +56,7 @@ def _squares(
     x = _product(white[:, :size], factor.T)
     y = _product(x, true_weight) + noise * white[:, size]
     before = y - _product(x, weight)
+    # Against the sign of the residual, so that its magnitude grows by weight . step.
     side = jnp.where(before >= 0, 1, -1).astype(weight.dtype)
     after = y - _product(x - side[:, None] * step[None, :], weight)
     return _Draws(after**2, before**2, y**2)
@@ -112,12 +113,14 @@ def squared_sums(
             old.at[index].set(jnp.sum(jnp.where(wanted & finite, new, 0), axis=-1))
             for old, new in zip(sums[:3], squares, strict=True)
         )
+        # Not added: one infinite loss would hide all others in the sum of its block.
         bad = sums.nonfinite + count(wanted & ~finite)
         return SquaredSums(losses, residuals, responses, bad)
 
     none = jnp.zeros((MOST_BLOCKS, arms), dtype)
     empty = SquaredSums(none, none, none, jnp.zeros(arms, jnp.int32))
-    return over_blocks(add, empty, key, trials, first_block)
+    sums: SquaredSums = over_blocks(add, empty, key, trials, first_block)
+    return sums
 
 
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:

@@ -21,6 +21,9 @@ def noise(mixture: Law, key: jax.Array, count: int) -> jax.Array:
 
     The dtype is that of the mixture. Draws of float32 are right far into the tail:
     `sims.random.draws`.
+
+    Raises:
+        InvalidInput: for another law.
     """
     raise InvalidInput(f"mixture = {mixture!r}: must be a GaussianMixture or a StableMixture")
 
@@ -50,6 +53,7 @@ def points(mixture: Law, key: jax.Array, count: int) -> jax.Array:
 @points.register
 def _(mixture: MixedPairs, key: jax.Array, count: int) -> jax.Array:
     """Draws two points of the class and mixes them; what law that makes is not used."""
+    # Three keys also where the third is not used: a fixed coefficient keeps the points.
     keys = jax.random.split(key, 3)
     first, second = (points(mixture.original, one, count) for one in keys[:2])
     coefficient: Any = mixture.coefficient
@@ -64,9 +68,14 @@ def symmetric_beta(
 ) -> jax.Array:
     """Returns draws of Beta(a, a) for any a > 0, in [0, 1].
 
-    Source: Bailey (1994), polar draws of Student's t with 2 a degrees of freedom, mapped to (0, 1).
+    Polar draws of Student's t with 2 a degrees of freedom, mapped to (0, 1).
+
+    References:
+        bailey1994polar.
     """
     uniform, turn = jax.random.uniform(key, (2, *shape), dtype)
     power = (1 - uniform) ** (1 / concentration)
     across = jnp.sqrt(1 - power) * jnp.cos(2 * math.pi * turn)
-    return (1 + across / jnp.sqrt(power + across**2)) / 2
+    # The square root only vanishes where `power` underflows and the cosine is zero as well.
+    draws_of_beta: jax.Array = (1 + across / jnp.sqrt(power + across**2)) / 2
+    return draws_of_beta

@@ -28,9 +28,15 @@ class ErrorCounts(NamedTuple):
 def classify(
     x: jax.Array, classifier: LinearClassifier, threat: Threat | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns for points of both classes, (2, n, d), whether each errs under attack, and is finite.
+    """Returns whether points of both classes err under attack, and whether they are finite.
 
-    Both are (2, n); finite means that every coordinate and the score are.
+    Args:
+        x: points, (2, n, d), in the order [negative, positive].
+        classifier: the rule.
+        threat: the perturbations allowed, or None.
+
+    Returns:
+        two arrays of booleans, (2, n); finite means that every coordinate and the score are.
     """
     y = jnp.broadcast_to(jnp.asarray(sample.LABELS, x.dtype)[:, None], x.shape[:-1])
     scores = attack.score(classifier, attack.perturb(threat, classifier, x, y))
@@ -63,13 +69,15 @@ def class_errors(
     def add(key_of_block: jax.Array, _: jax.Array, wanted: jax.Array, counts: Any) -> ErrorCounts:
         x = sample.points(mixture, key_of_block, BLOCK)
         wrong, finite = classify(x, classifier, threat)
+        # A point that is not finite is no error, whatever the comparison with nan says.
         return ErrorCounts(
             counts.errors + count(wrong & finite & wanted),
             counts.nonfinite + count(~finite & wanted),
         )
 
     none = jnp.zeros(2, jnp.int32)
-    return over_blocks(add, ErrorCounts(none, none), key, trials, first_block)
+    counts: ErrorCounts = over_blocks(add, ErrorCounts(none, none), key, trials, first_block)
+    return counts
 
 
 def over_blocks(
@@ -92,14 +100,16 @@ def over_blocks(
     start = jnp.asarray(first_block, jnp.uint32)
 
     def one(index: jax.Array, totals: Any) -> Any:
+        # The number of the block is its own, not its place in this range.
         key_of_block = jax.random.fold_in(key, start + index.astype(jnp.uint32))
         wanted = (index * BLOCK + jnp.arange(BLOCK, dtype=jnp.int32) < trials)[None, :]
         return add(key_of_block, index, wanted, totals)
 
+    # Bounds that are traced: one executable for any number of trials.
     blocks = jnp.asarray((trials + BLOCK - 1) // BLOCK, jnp.int32)
     return jax.lax.fori_loop(jnp.int32(0), blocks, one, empty)
 
 
 def count(flags: jax.Array) -> jax.Array:
-    """Returns how many flags of the last axis are set, int32."""
+    """Returns how many flags (..., n) of the last axis are set, int32 (...)."""
     return jnp.sum(flags, axis=-1, dtype=jnp.int32)

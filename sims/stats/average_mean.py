@@ -6,7 +6,6 @@ as their spread allows.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from sims.stats.interval import Bounds, require_level
@@ -16,7 +15,7 @@ from theory.domain import InvalidInput
 HALVINGS = 31
 
 
-def bets(trials: int, level: float) -> NDArray:
+def bets(trials: int, level: float) -> np.ndarray:
     """Returns the rates that `average_interval` mixes, up to 1 and doubling or nearly so, (r,).
 
     Args:
@@ -28,12 +27,17 @@ def bets(trials: int, level: float) -> NDArray:
     """
     # For variables of variance 1, the largest on [-1, 1]; smaller ones want larger rates.
     least = min(1.0, np.sqrt(2 * np.log(1 / level) / trials))
-    return np.geomspace(least, 1, 1 + int(np.ceil(np.log2(1 / least))))
+    rates: np.ndarray = np.geomspace(least, 1, 1 + int(np.ceil(np.log2(1 / least))))
+    return rates
 
 
-def log_evidence(
-    rates: NDArray, values: NDArray, counts: NDArray, mean: NDArray, lowest: float = -1.0
-) -> NDArray:
+def log_e_values(
+    rates: np.ndarray,
+    values: np.ndarray,
+    counts: np.ndarray,
+    mean: np.ndarray,
+    lowest: float = -1.0,
+) -> np.ndarray:
     """Returns the logarithm of prod_i (1 + r (V_i - t)) for every rate, (..., r).
 
     -inf for a rate at which the smallest value that is possible would make a factor negative.
@@ -51,11 +55,12 @@ def log_evidence(
     with np.errstate(divide="ignore", invalid="ignore"):
         # A value that nobody takes counts nothing, be its factor zero.
         parts = np.where(counts[..., None, :] > 0, counts[..., None, :] * np.log1p(steps), 0.0)
-    return np.where(allowed, parts.sum(-1), -np.inf)
+    logarithms: np.ndarray = np.where(allowed, parts.sum(-1), -np.inf)
+    return logarithms
 
 
 def average_interval(
-    values: NDArray, counts: NDArray, level: float, low: float = -1.0, high: float = 1.0
+    values: np.ndarray, counts: np.ndarray, level: float, low: float = -1.0, high: float = 1.0
 ) -> Bounds:
     """Returns the interval that misses the average mean with chance at most `level`.
 
@@ -91,6 +96,7 @@ def average_interval(
         raise InvalidInput(f"values = {values.tolist()}: must lie in [{low:g}, {high:g}]")
     if np.any(counts < 0) or not np.all(counts.sum(-1) > 0):
         raise InvalidInput("counts: must not be negative, nor all zero")
+    # From here on in [-1, 1], where a lower end of -V is an upper end of V.
     scaled = (2 * values - low - high) / (high - low)
     rows = counts.reshape(-1, counts.shape[-1])
     ends = np.array(
@@ -100,14 +106,15 @@ def average_interval(
     return Bounds(least, most)
 
 
-def _low_end(values: NDArray, counts: NDArray, level: float) -> float:
+def _low_end(values: np.ndarray, counts: np.ndarray, level: float) -> float:
     """Returns the lower end for variables in [-1, 1]; of the bracket found, the lower side."""
     chosen = bets(int(counts.sum()), level)
+    # The mean over the rates exceeds 1 / level where their sum exceeds so many times that.
     bar = np.log(len(chosen) / level)
-    # The evidence against the observed mean is at most 1, so the end lies below it.
+    # The e-value against the observed mean is at most 1, so the end lies below it.
     low, high = -1.0, float(values @ counts / counts.sum())
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        found = logsumexp(log_evidence(chosen, values, counts, np.asarray(middle)))
-        low, high = (middle, high) if found >= bar else (low, middle)
+        mixed = logsumexp(log_e_values(chosen, values, counts, np.asarray(middle)))
+        low, high = (middle, high) if mixed >= bar else (low, middle)
     return low

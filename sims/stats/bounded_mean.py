@@ -5,7 +5,6 @@ small variances pay although none is known beforehand; nothing is approximated.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sims.stats.interval import Bounds, require_level
 from theory.domain import InvalidInput
@@ -15,7 +14,7 @@ _PRIOR = 1 / 16
 
 
 def bounded_mean_interval(
-    counts: NDArray, totals: NDArray, squares: NDArray, level: float
+    counts: np.ndarray, totals: np.ndarray, squares: np.ndarray, level: float
 ) -> Bounds:
     """Returns the interval that misses the mean of variables in [0, 1] with chance at most `level`.
 
@@ -61,17 +60,21 @@ def bounded_mean_interval(
         raise InvalidInput("totals, squares: must be those of variables in [0, 1]")
     share = np.log(2 / level)
     centre, variance = _plug_in(counts, totals, squares)
+    # Best for this variance and all draws; any rate that is known before the block is valid.
     rate = np.sqrt(2 * share / (np.maximum(variance, 1e-300) * counts.sum()))
+    # The sum of (V - c)^2 of each block, from its sums alone.
     around = squares - 2 * centre * totals + counts * centre**2
     low = _end(-1, centre, rate, counts, totals, around, share)
     high = _end(1, 1 - centre, rate, counts, totals, around, share)
     return Bounds(np.clip(low, 0, 1), np.clip(high, 0, 1))
 
 
-def _plug_in(counts: NDArray, totals: NDArray, squares: NDArray) -> tuple[NDArray, NDArray]:
+def _plug_in(
+    counts: np.ndarray, totals: np.ndarray, squares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean and variance as they look before each block."""
 
-    def before(sums: NDArray, prior: float) -> NDArray:
+    def before(sums: np.ndarray, prior: float) -> np.ndarray:
         return np.cumsum(np.concatenate([np.full_like(sums[:1], prior), sums[:-1]]), axis=0)
 
     number = before(counts, _PRIOR)
@@ -81,15 +84,17 @@ def _plug_in(counts: NDArray, totals: NDArray, squares: NDArray) -> tuple[NDArra
 
 def _end(
     side: int,
-    reach: NDArray,
-    rate: NDArray,
-    counts: NDArray,
-    totals: NDArray,
-    around: NDArray,
+    reach: np.ndarray,
+    rate: np.ndarray,
+    counts: np.ndarray,
+    totals: np.ndarray,
+    around: np.ndarray,
     share: float,
-) -> NDArray:
+) -> np.ndarray:
     """Returns one end: the mean weighted by rates, and what chance and spread allow beyond it."""
+    # psi(l) grows without bound as l -> 1; at l <= 1/2 no single block can spoil the interval.
     rate = np.minimum(rate, 1 / (2 * reach))
     step = rate * reach
     spread = ((-np.log1p(-step) - step) / reach**2 * around).sum(0)
-    return ((rate * totals).sum(0) + side * (share + spread)) / (rate * counts).sum(0)
+    end: np.ndarray = ((rate * totals).sum(0) + side * (share + spread)) / (rate * counts).sum(0)
+    return end

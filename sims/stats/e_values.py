@@ -17,6 +17,7 @@ from theory.domain import InvalidInput
 Floats = NDArray[np.float64]
 # Sizes of the error along a direction that the mixture covers, from the largest admissible down.
 _SIZES = np.geomspace(1.0, 1e-7, 96)
+# Concentrations of the Dirichlet mixtures, of which the one near the number of draws matters.
 _WIDTHS = np.exp2(np.arange(10.0, 41.0))
 
 
@@ -35,7 +36,7 @@ class Tails(NamedTuple):
     directions: Mapping[str, Floats]
 
 
-class Evidence(NamedTuple):
+class LogEValues(NamedTuple):
     """Logarithms of e-values: of each threshold, (K,), of each direction, and of all bins."""
 
     cells: Floats
@@ -47,6 +48,11 @@ def make_tails(
     thresholds: ArrayLike, beyond: ArrayLike, directions: Mapping[str, ArrayLike]
 ) -> Tails:
     """Returns the checked claim.
+
+    Args:
+        thresholds: finite and increasing, (K,).
+        beyond: claimed P(X > threshold), decreasing, in (0, 1), (K,).
+        directions: derivatives of `beyond` by name, each finite and not all zero, (K,).
 
     Raises:
         InvalidInput: for thresholds that do not increase, tail probabilities that do not decrease
@@ -68,8 +74,8 @@ def make_tails(
     return Tails(t, p, slopes)
 
 
-def weigh(tails: Tails, counts: ArrayLike, trials: int) -> Evidence:
-    """Returns the evidence of `trials` independent draws, `counts` of which exceed each threshold.
+def weigh(tails: Tails, counts: ArrayLike, trials: int) -> LogEValues:
+    """Returns the e-values of `trials` independent draws, `counts` of which exceed each threshold.
 
     Args:
         tails: what is claimed.
@@ -89,7 +95,7 @@ def weigh(tails: Tails, counts: ArrayLike, trials: int) -> Evidence:
     if trials < 0 or np.any(beyond < 0) or np.any(np.diff(np.r_[trials, beyond]) > 0):
         raise InvalidInput(f"counts = {beyond}: must not increase and lie in [0, {trials}]")
     bins, claimed = in_bins(beyond, trials), in_bins(tails.beyond, 1.0)
-    return Evidence(
+    return LogEValues(
         cells=_cell(beyond, trials, tails.beyond),
         directions={
             name: _direction(bins, claimed, in_bins(slope, 0.0))
@@ -99,34 +105,44 @@ def weigh(tails: Tails, counts: ArrayLike, trials: int) -> Evidence:
     )
 
 
-def in_bins(beyond: NDArray, total: float) -> NDArray:
-    """Returns what lies between neighbouring thresholds, (K + 1,), of what lies beyond each."""
-    return -np.diff(np.r_[total, beyond, 0 * beyond[:1]])
+def in_bins(beyond: np.ndarray, total: float) -> np.ndarray:
+    """Returns what lies between neighbouring thresholds, (K + 1,), of what lies beyond each, (K,).
+
+    Args:
+        beyond: counts or probabilities beyond each threshold, or their derivatives, (K,).
+        total: of all: the trials, 1, or 0 for derivatives.
+    """
+    between: np.ndarray = -np.diff(np.r_[total, beyond, 0 * beyond[:1]])
+    return between
 
 
-def _cell(beyond: NDArray, trials: int, claimed: Floats) -> Floats:
+def _cell(beyond: np.ndarray, trials: int, claimed: Floats) -> Floats:
     """Returns log of the Beta(1/2, 1/2) mixture over the binomial likelihood of the claim.
 
-    Robbins, Annals of Mathematical Statistics 41 (1970).
+    References:
+        robbins1970.
     """
     k, n = beyond.astype(float), float(trials)
     mixture = special.betaln(k + 0.5, n - k + 0.5) - special.betaln(0.5, 0.5)
-    return mixture - k * np.log(claimed) - (n - k) * np.log1p(-claimed)
+    # log1p, as most of what is claimed beyond a far threshold is tiny.
+    ratio: Floats = mixture - k * np.log(claimed) - (n - k) * np.log1p(-claimed)
+    return ratio
 
 
-def _direction(bins: NDArray, claimed: Floats, slope: Floats) -> float:
+def _direction(bins: np.ndarray, claimed: Floats, slope: Floats) -> float:
     """Returns log of a mixture over sizes s of both signs of prod (1 + s slope / claimed)^bins.
 
     Each factor has mean one because the slopes of the bins sum to zero. The sizes form a grid of
     logarithms below the largest one that leaves every factor positive.
     """
     score = slope / claimed
+    # 0.9 of the largest admissible size, so that no factor comes near zero, whose log is -inf.
     sizes = 0.9 * np.r_[_SIZES, -_SIZES] / np.max(np.abs(score))
     powers = np.log1p(sizes[:, None] * score) @ bins.astype(float)
     return float(np.logaddexp.reduce(powers) - np.log(len(sizes)))
 
 
-def _pooled(bins: NDArray, claimed: Floats) -> float:
+def _pooled(bins: np.ndarray, claimed: Floats) -> float:
     """Returns log of a mixture of Dirichlet mixtures about the claim over its likelihood.
 
     With a concentration near the number of draws this is a chi-square test in all but name, a
@@ -137,16 +153,18 @@ def _pooled(bins: NDArray, claimed: Floats) -> float:
     return float(np.logaddexp.reduce(powers) - np.log(len(_WIDTHS)))
 
 
-def _rising(weight: NDArray, n: ArrayLike) -> NDArray:
+def _rising(weight: np.ndarray, n: ArrayLike) -> np.ndarray:
     """Returns log Gamma(weight + n) - log Gamma(weight) - n log(weight) + n, for large weights too.
 
     The last two terms cancel between bins and total, and so would most digits of the first two.
     """
     n = np.asarray(n, float)
 
-    def correction(x: NDArray) -> NDArray:
+    def correction(x: np.ndarray) -> np.ndarray:
+        # Of Stirling's series for log Gamma(x); the next term is below 1e-17 from x = 100 on.
         return 1 / (12 * x) - 1 / (360 * x**3) + 1 / (1260 * x**5)
 
     stirling = (weight + n - 0.5) * np.log1p(n / weight) + correction(weight + n)
     direct = special.gammaln(weight + n) - special.gammaln(weight) - n * (np.log(weight) - 1)
-    return np.where(weight > 100, stirling - correction(weight), direct)
+    rising: np.ndarray = np.where(weight > 100, stirling - correction(weight), direct)
+    return rising

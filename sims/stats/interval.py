@@ -14,7 +14,7 @@ from theory.domain import InvalidInput
 
 
 class Bounds(NamedTuple):
-    """The ends of an interval, arrays in [0, 1]."""
+    """The ends of intervals, arrays (...) of one shape; of probabilities in [0, 1]."""
 
     low: np.ndarray
     high: np.ndarray
@@ -46,13 +46,14 @@ def clopper_pearson(errors: np.ndarray, trials: np.ndarray, level: float) -> Bou
         InvalidInput: for a level outside (0, 1) or counts outside [0, trials].
 
     References:
-        Clopper and Pearson, Biometrika 26 (1934).
+        clopper1934.
 
     >>> bounds = clopper_pearson(0, 10, 0.05)
     >>> bool(bounds.low == 0 and abs(bounds.high - (1 - 0.025 ** 0.1)) < 1e-12)
     True
     """
     errors, trials = _checked(errors, trials, level)
+    # Without errors or without successes the quantile is not defined, and that end is 0 or 1.
     with np.errstate(invalid="ignore"):
         low = special.betaincinv(errors, trials - errors + 1, level / 2)
         high = special.betainccinv(errors + 1, trials - errors, level / 2)
@@ -74,7 +75,7 @@ def confidence_sequence(errors: np.ndarray, trials: np.ndarray, level: float) ->
         InvalidInput: for a level outside (0, 1) or counts outside [0, trials].
 
     References:
-        Robbins, Annals of Mathematical Statistics 41 (1970).
+        robbins1970, a mixture of likelihoods over p in place of the largest one.
     """
     errors, trials = _checked(errors, trials, level)
     errors, trials = errors.astype(float), trials.astype(float)
@@ -83,14 +84,18 @@ def confidence_sequence(errors: np.ndarray, trials: np.ndarray, level: float) ->
 
     def excess(logit: np.ndarray, k: np.ndarray, n: np.ndarray, mix: np.ndarray) -> np.ndarray:
         likelihood = k * special.log_expit(logit) + (n - k) * special.log_expit(-logit)
-        return mix - likelihood - log_bar
+        above: np.ndarray = mix - likelihood - log_bar
+        return above
 
+    # Inside the interval, also without errors or successes, where the observed share is at the end.
     centre = np.log(errors + 0.5) - np.log(trials - errors + 0.5)
 
     def end(far: float) -> np.ndarray:
         bracket = (np.minimum(centre, far), np.maximum(centre, far))
-        found = elementwise.find_root(excess, bracket, args=(errors, trials, mixture))
-        return special.expit(found.x)
+        # On the logit scale, where ends near 0 and 1 keep their relative precision.
+        root = elementwise.find_root(excess, bracket, args=(errors, trials, mixture))
+        probability: np.ndarray = special.expit(root.x)
+        return probability
 
     # With no error (or only errors) the likelihood has no lower (upper) crossing.
     return Bounds(

@@ -36,7 +36,7 @@ def squared_risk_interval(sums: Squares, trials: np.ndarray, level: np.ndarray |
     Args:
         sums: of losses (|r| + b)^2, of residuals r^2 and of responses y^2, not negative, (...).
         trials: independent draws n, fixed beforehand, (...); zero gives [0, inf].
-        level: error probability in (0, 1), (...).
+        level: error probability in (0, 1), () or (...).
 
     Raises:
         InvalidInput: for a level outside (0, 1) or sums that are negative or not finite.
@@ -54,12 +54,14 @@ def squared_risk_interval(sums: Squares, trials: np.ndarray, level: np.ndarray |
     sums, trials = Squares(*(np.asarray(v, float) for v in sums)), np.asarray(trials)
     if not all(np.all((v >= 0) & np.isfinite(v)) for v in sums):
         raise InvalidInput("sums: must be finite and not negative")
+    # Without a draw the ends are set at the last line; until then nothing is divided by zero.
     count = np.maximum(trials, 1)
     # Twice a Gamma(n / 2) variable is chi-squared; each end misses with half of the level.
     most = sums.residuals / (2 * special.gammaincinv(count / 2, level / 2))
     least = sums.residuals / (2 * special.gammainccinv(count / 2, level / 2))
     root = np.sqrt(sums.losses / count)
     reach = np.sqrt(most * 2 * np.log(4 / level) / count)
+    # Only an attack of radius zero leaves every loss, and so their sum, the same bits.
     natural = sums.losses == sums.residuals
     low = np.where(natural, np.sqrt(least), root - reach)
     high = np.where(natural, np.sqrt(most), np.hypot(root + reach, np.sqrt(most / count)))

@@ -39,6 +39,7 @@ def count(
     """
 
     def one(work: Work, *span: jax.Array) -> Any:
+        # Each device holds one row of an array that has as many rows as there are devices.
         work, span = jax.tree.map(lambda leaf: leaf[0], (work, span))
         added = by_problem.simulate(
             work.problem, jax.random.wrap_key_data(jnp.asarray(work.key)), *span
@@ -49,7 +50,8 @@ def count(
     spread = jax.shard_map(
         one, mesh=mesh, in_specs=P("device"), out_specs=P("device"), check_vma=False
     )
-    return spread(work, trials, first_block)
+    added: two_classes.ErrorCounts | regression.SquaredSums = spread(work, trials, first_block)
+    return added
 
 
 def cut(point: int, done: int, trials: int, most: int, share: int = 1) -> list[Piece]:
@@ -62,6 +64,7 @@ def cut(point: int, done: int, trials: int, most: int, share: int = 1) -> list[P
         most: trials of a piece at most.
         share: pieces to make at least, if there are so many blocks.
     """
+    # Whole blocks: a piece's first block fixes its draws, so that no block may be split.
     blocks = -(-trials // (share * two_classes.BLOCK))
     length = min(most, blocks * two_classes.BLOCK)
     return [
@@ -73,7 +76,7 @@ def cut(point: int, done: int, trials: int, most: int, share: int = 1) -> list[P
 def count_all(
     devices: Sequence[jax.Device], work: Callable[[int], Work], pieces: Sequence[Piece]
 ) -> np.ndarray:
-    """Returns what each piece adds, in their order: records with a field for each total.
+    """Returns what each piece adds, in their order, (pieces,): a field for each total.
 
     Devices take the pieces in turn. Every host calls this with the same arguments, counts on its
     own devices and learns the rest.
@@ -88,17 +91,19 @@ def count_all(
     # All is dispatched before the first is fetched, so that devices work side by side.
     for start in range(0, len(pieces), number):
         taken = list(pieces[start : start + number])
+        # Devices without a piece count nothing, so that one executable serves every round.
         taken += [taken[-1]._replace(trials=0)] * (number - len(taken))
         spans = [(np.int32(piece.trials), np.uint32(piece.first_block)) for piece in taken]
         rows = [(work(p.point), *span) for p, span in zip(taken, spans, strict=True)]
         with jax.enable_x64(False):
             rounds.append(count(mesh, *_spread(mesh, rows)))
-    own = np.stack([_records(counted) for counted in rounds])
-    everyones = np.zeros((len(rounds), number), own.dtype)
-    places = np.array([device.process_index for device in devices])
-    for host, message in enumerate(hosts.exchange(own.tobytes())):
-        records = np.frombuffer(message, own.dtype)
-        everyones[:, places == host] = records.reshape(len(rounds), -1)
+    local = np.stack([_records(counted) for counted in rounds])
+    everyones = np.zeros((len(rounds), number), local.dtype)
+    host_of_device = np.array([device.process_index for device in devices])
+    # As bytes, the same on all hosts: the records of each go to the columns of its devices.
+    for host, message in enumerate(hosts.exchange(local.tobytes())):
+        records = np.frombuffer(message, local.dtype)
+        everyones[:, host_of_device == host] = records.reshape(len(rounds), -1)
     return everyones.ravel()[: len(pieces)]
 
 

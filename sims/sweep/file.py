@@ -6,6 +6,7 @@ to another sweep is refused and never overwritten.
 
 import pathlib
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -29,7 +30,7 @@ def empty(plan: SweepPlan) -> xr.Dataset:
     claim, shape, estimand = plan.claim, plan.shape, plan.claim.estimand
     axes, points = tuple(plan.grid), plan.points
 
-    def zeros(total: by_problem.Total) -> tuple:
+    def zeros(total: by_problem.Total) -> tuple[Any, ...]:
         values: np.ndarray = np.zeros((*shape, len(estimand.labels)), total.dtype)
         return (*axes, "label"), values, {"long_name": total.meaning}
 
@@ -109,19 +110,21 @@ def resume(path: pathlib.Path, plan: SweepPlan) -> xr.Dataset:
     fresh = empty(plan)
     if not path.exists():
         return fresh
-    found = load(path)
-    require_same(path, found, fresh)
+    saved = load(path)
+    require_same(path, saved, fresh)
+    # The totals alone: what follows from them and from the claim is computed anew.
     for name in totals(fresh):
-        fresh[name] = found[name]
+        fresh[name] = saved[name]
     return fresh
 
 
+# What two results share if they are of one sweep; a message names the first difference.
 IDENTITY = ("claim", "seed", "trials_per_class", "until_width", "chunk", "shard", "code", "jax")
 
 
 def require_same(
     path: pathlib.Path,
-    found: xr.Dataset,
+    saved: xr.Dataset,
     wanted: xr.Dataset,
     identity: Sequence[str] = IDENTITY,
     axes: Sequence[Hashable] | None = None,
@@ -129,20 +132,20 @@ def require_same(
     """Raises InvalidInput, naming the first difference, unless both are of one sweep.
 
     Args:
-        path: where `found` was read, for the message.
-        found, wanted: the two.
+        path: where `saved` was read, for the message.
+        saved, wanted: the two.
         identity: the attributes that must agree.
         axes: the coordinates that must agree; those of `theory` if None.
     """
     for name in identity:
-        theirs, ours = found.attrs.get(name), wanted.attrs[name]
+        theirs, ours = saved.attrs.get(name), wanted.attrs[name]
         if theirs != ours:
             raise InvalidInput(
                 f"results = {path}: belongs to another sweep ({name} = {theirs}, this one has "
                 f"{ours}); choose another output or move the file away"
             )
     for axis in wanted["theory"].dims[:-1] if axes is None else axes:
-        if axis not in found.coords or not np.array_equal(found[axis], wanted[axis]):
+        if axis not in saved.coords or not np.array_equal(saved[axis], wanted[axis]):
             raise InvalidInput(
                 f"results = {path}: belongs to another sweep (its grid of {axis} differs); choose "
                 "another output or move the file away"
@@ -159,6 +162,7 @@ def merge(paths: Sequence[pathlib.Path]) -> xr.Dataset:
     shards = [Shard.parse(str(part.attrs.get("shard"))) for part in parts]
     first = parts[0].drop_encoding()
     names = totals(first)
+    # What a shard was judged by does not hold for the whole.
     whole = first[[*names, "weights", "theory", "fails"]].copy(deep=True)
     whole.attrs.pop("level", None)
     for path, part, shard in zip(paths, parts, shards, strict=True):

@@ -122,6 +122,7 @@ def _refusing(action: Callable[[], int]) -> int:
 def _exchange(message: bytes, refused: bool) -> list[bytes]:
     if jax.process_count() == 1:
         return [message]
+    # How long each message is, and whether it is a refusal, before the messages themselves.
     headers = _gather(np.array([refused, len(message)], np.uint32))
     # A power of two, so that few lengths are compiled.
     words = np.zeros(1 << int(headers[:, 1].max() // 4).bit_length(), np.uint32)
@@ -136,12 +137,14 @@ def _exchange(message: bytes, refused: bool) -> list[bytes]:
 
 def _gather(row: np.ndarray) -> np.ndarray:
     """Returns the rows of all hosts, (hosts, n)."""
+    # One device of each host, the first: the last one written to a key stays.
     leaders = {device.process_index: device for device in reversed(jax.devices())}
     mesh = Mesh(np.array([leaders[i] for i in sorted(leaders)]), ("host",))
     try:
         rows = jax.make_array_from_process_local_data(
             NamedSharding(mesh, PartitionSpec("host")), row[None]
         )
+        # The identity, with every row wanted everywhere: JAX moves them between the hosts.
         whole = jax.jit(_same, out_shardings=NamedSharding(mesh, PartitionSpec()))(rows)
         return np.asarray(whole.addressable_data(0))
     except (ValueError, RuntimeError) as error:

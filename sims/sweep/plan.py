@@ -41,7 +41,12 @@ class Shard(NamedTuple):
 
 
 class SweepPlan(NamedTuple):
-    """A checked sweep: see `sims.sweep.run.sweep` for the fields."""
+    """A checked sweep.
+
+    Args:
+        claim, trials, until, seed, chunk, shard: as for `sims.sweep.run.sweep`.
+        grid: the values of every axis, in the order of the claim's axes, (values,) each.
+    """
 
     claim: Claim
     grid: dict[str, np.ndarray]
@@ -64,11 +69,12 @@ class SweepPlan(NamedTuple):
 
     @property
     def mine(self) -> np.ndarray:
-        """The indices of the points that this shard counts."""
+        """The indices of the points that this shard counts, (points,)."""
         return np.arange(int(np.prod(self.shape)))[self.shard.number - 1 :: self.shard.total]
 
     def key(self, point: int) -> jax.Array:
-        """Returns the key of a point: of the seed and of what the point is, not where it stands."""
+        """Returns the key (), of the seed and of what the point is, not where it stands."""
+        # In hexadecimal, which is exact; sorted, so that the order of the axes does not matter.
         values = [f"{name}={column[point].hex()}" for name, column in sorted(self.points.items())]
         digest = hashlib.sha256("\n".join([self.claim.name, *values]).encode()).digest()
         key = jax.random.key(np.uint32(self.seed))
@@ -112,8 +118,7 @@ def make_plan(
         raise InvalidInput(f"trials = {trials}: points of each class, must be at least 1")
     if until is not None and not 0 < until < 1:
         raise InvalidInput(f"until = {until}: the width of an interval, must lie in (0, 1)")
-    if not 0 <= seed < 2**32:
-        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
+    require_seed(seed)
     if not BLOCK <= chunk <= 2**30 or chunk % BLOCK:
         raise InvalidInput(f"chunk = {chunk}: must be a multiple of {BLOCK}, at most 2^30")
     plan = SweepPlan(claim, axes, trials, until, seed, chunk, shard or Shard())
@@ -121,6 +126,12 @@ def make_plan(
         count = int(np.prod(plan.shape))
         raise InvalidInput(f"shard = {plan.shard}: the grid has only {count} points to share")
     return plan
+
+
+def require_seed(seed: int) -> None:
+    """Raises InvalidInput unless a seed fits the 32 bits of what JAX makes a key of."""
+    if not 0 <= seed < 2**32:
+        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
 
 
 def parse_grid(text: str) -> tuple[str, tuple[float, ...]]:

@@ -67,17 +67,8 @@ def sweep(
         InvalidInput: for bad arguments, hosts that differ in them, or a file that is unreadable or
             of another sweep: before any computation, leaving the file as it is.
     """
-    prepared = prepare_sweep(
-        claim,
-        grid,
-        trials=trials,
-        until=until,
-        seed=seed,
-        shard=shard,
-        chunk=chunk,
-        level=level,
-        path=path,
-    )
+    plan = make_plan(claim, grid, trials=trials, until=until, seed=seed, chunk=chunk, shard=shard)
+    prepared = prepare_sweep(plan, level=level, path=path)
     return run(prepared, progress=progress, devices=devices)
 
 
@@ -98,29 +89,21 @@ class PreparedSweep(NamedTuple):
 
 
 def prepare_sweep(
-    claim: Claim,
-    grid: Mapping[str, Sequence[float]] | None = None,
-    *,
-    trials: int = 100_000,
-    until: float | None = None,
-    seed: int = 0,
-    shard: Shard | None = None,
-    chunk: int = CHUNK,
-    level: float = 1e-3,
-    path: pathlib.Path | None = None,
+    plan: SweepPlan, *, level: float = 1e-3, path: pathlib.Path | None = None
 ) -> PreparedSweep:
     """Returns what `run` counts, once all that can be refused has been looked at.
 
     Who has many sweeps prepares all of them before the first is run.
 
     Args:
-        claim, grid, trials, until, seed, shard, chunk, level, path: as for `sweep`.
+        plan: by `make_plan`.
+        level: chance that any interval of the sweep misses its risk.
+        path: result file to write after each chunk, and to resume from if it exists.
 
     Raises:
-        InvalidInput: for bad arguments, a folder that cannot be written to, or a file that is
+        InvalidInput: for a bad level, a folder that cannot be written to, or a file that is
             unreadable or of another sweep, which is left as it is.
     """
-    plan = make_plan(claim, grid, trials=trials, until=until, seed=seed, chunk=chunk, shard=shard)
     interval.require_level(level)
     if path is None or not hosts.first():
         return PreparedSweep(plan, sweep_file.empty(plan), level, None)
@@ -164,11 +147,12 @@ def _agree(
 ) -> None:
     """Gives all hosts the totals of host 1, if they are about the same sweep."""
     problems = jax.tree.leaves(evaluate.problems(plan.claim, plan.points))
-    said = b"".join(np.float32(values).tobytes() for values in problems)
+    # The problems too, bit for bit: another library may round them another way.
+    simulated = b"".join(np.float32(values).tobytes() for values in problems)
     values = {name: column.tolist() for name, column in plan.grid.items()}
     kinds = sorted({device.device_kind for device in devices})
-    own = plan.identity() | {"grid": values, "level": level, "devices": kinds}
-    hosts.require_equal(own | {"problems": hashlib.sha256(said).hexdigest()})
+    settings = plan.identity() | {"grid": values, "level": level, "devices": kinds}
+    hosts.require_equal(settings | {"problems": hashlib.sha256(simulated).hexdigest()})
     for name in sweep_file.totals(dataset):
         totals = dataset[name].values
         totals[...] = np.frombuffer(hosts.exchange(totals.tobytes())[0], totals.dtype).reshape(
@@ -194,11 +178,13 @@ def _count_chunk(
     devices: Sequence[jax.Device],
 ) -> None:
     """Adds one chunk of trials at each pending point to the counts of the dataset."""
+    # Views: what is added to them is added to the dataset.
     flat = {
         name: dataset[name].values.reshape(-1, dataset.sizes["label"])
         for name in sweep_file.totals(dataset)
     }
     done = flat["trials"][:, 0]
+    # Fewer points than devices: each point is cut into as many pieces as keep all devices busy.
     most, share = by_problem.trials_per_call(plan.claim.estimand), -(-len(devices) // len(pending))
     pieces = []
     for point, before in zip(pending.tolist(), done[pending].tolist(), strict=True):
@@ -230,21 +216,30 @@ def _work(plan: SweepPlan) -> Callable[[int], machine.Work]:
 def _widths(plan: SweepPlan, dataset: xr.Dataset, level: float) -> np.ndarray:
     """Returns the width of the widest interval of a risk at each point, (n,)."""
     bounds = by_problem.estimates(plan.claim.estimand, dataset, level).bounds
-    return (bounds.high - bounds.low).max(-1).ravel()
+    widest: np.ndarray = (bounds.high - bounds.low).max(-1).ravel()
+    return widest
 
 
 def _pending(plan: SweepPlan, dataset: xr.Dataset, level: float) -> np.ndarray:
     """Returns the points of this shard that need more trials."""
-    done = dataset["trials"].values.reshape(-1, dataset.sizes["label"])[plan.mine, 0]
+    mine: np.ndarray = plan.mine
     if plan.until is None:
-        return plan.mine[done < plan.trials]
-    return plan.mine[_widths(plan, dataset, level)[plan.mine] > plan.until]
+        return mine[_trials_done(plan, dataset) < plan.trials]
+    return mine[_widths(plan, dataset, level)[mine] > plan.until]
+
+
+def _trials_done(plan: SweepPlan, dataset: xr.Dataset) -> np.ndarray:
+    """Returns the trials of each label so far at each point of this shard, (points,)."""
+    # All labels of a point are drawn together.
+    trials: np.ndarray = dataset["trials"].values.reshape(-1, dataset.sizes["label"])
+    return trials[plan.mine, 0]
 
 
 def _share_done(plan: SweepPlan, dataset: xr.Dataset, level: float) -> float:
     """Returns the share of the work done; with `until`, as the square of the widths predicts."""
-    done = dataset["trials"].values.reshape(-1, dataset.sizes["label"])[plan.mine, 0]
+    done = _trials_done(plan, dataset)
     if plan.until is None:
         return float(done.sum() / (plan.trials * len(done)))
+    # The width of an interval falls like one over the root of the trials.
     needed = done * np.maximum((_widths(plan, dataset, level)[plan.mine] / plan.until) ** 2, 1)
     return float(done.sum() / needed.sum())

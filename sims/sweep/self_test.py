@@ -25,7 +25,7 @@ GRIDS = {
 TRIALS = 3_000_000
 
 
-class Outcome(NamedTuple):
+class ControlOutcome(NamedTuple):
     """One formula judged; `planted` is empty for the true one."""
 
     claim: str
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
         return self.rejected == bool(self.planted)
 
 
-def self_test(level: float = 1e-3, progress: Progress | None = None) -> list[Outcome]:
+def self_test(level: float = 1e-3, progress: Progress | None = None) -> list[ControlOutcome]:
     """Returns how the true and the planted formulas fared against the same counts.
 
     Args:
@@ -56,14 +56,15 @@ def self_test(level: float = 1e-3, progress: Progress | None = None) -> list[Out
         grid = {name: values for name, values in inside.items() if values}
         share = level / len(planted)
         counts = sweep(claim, grid, trials=TRIALS, chunk=2**20, level=share)
-        outcomes.append(Outcome(name, "", verdict.summarise(counts).contradicted > 0))
+        outcomes.append(ControlOutcome(name, "", verdict.summarise(counts).contradicted > 0))
         for wrong in wrongs:
+            # The counts do not depend on the formula, so one sweep judges all of them.
             fresh = sweep_file.empty(make_plan(wrong.claim, grid, trials=TRIALS))
             judged = verdict.judge(
                 counts.assign(theory=fresh["theory"], fails=fresh["fails"]), wrong.claim, share
             )
             rejected = verdict.summarise(judged).contradicted > 0
-            outcomes.append(Outcome(name, wrong.error, rejected))
+            outcomes.append(ControlOutcome(name, wrong.error, rejected))
         if progress is not None:
             progress((done + 1) / len(planted))
     return outcomes

@@ -85,6 +85,7 @@ def judge(dataset: xr.Dataset, claim: Claim, level: float) -> xr.Dataset:
     theory, fails = dataset["theory"].values, dataset["fails"].values.astype(bool)
     published = _excluded(claim.relation, theory, low, high)
     opposite = _excluded(OPPOSITE.get(claim.relation, ""), theory, low, high)
+    # Without a closed form nothing is claimed, and a claim without content is no agreement.
     wrong = np.where(fails, opposite, published) | np.isnan(theory)
     # A counted non-finite draw, or no draw at all, supports nothing about its point.
     spoiled = (dataset["nonfinite"].values.sum(-1) > 0) | (dataset["trials"].values.min(-1) == 0)
@@ -109,6 +110,7 @@ def _quantities(
     weights = dataset["weights"].values
 
     def combine(where_positive: np.ndarray, where_negative: np.ndarray) -> np.ndarray:
+        # A negative weight takes the other end of its risk's interval.
         chosen = np.where(weights > 0, where_positive[..., None, :], where_negative[..., None, :])
         with np.errstate(invalid="ignore"):  # without a draw an interval may be infinite
             return np.sum(np.where(weights == 0, 0, weights * chosen), axis=-1)
@@ -120,7 +122,8 @@ def _excluded(relation: str, theory: np.ndarray, low: np.ndarray, high: np.ndarr
     """Returns whether the interval excludes the relation; the empty relation excludes nothing."""
     above = (low > theory) & (relation in ("<=", "=="))
     below = (high < theory) & (relation in (">=", "=="))
-    return above | below
+    excluded: np.ndarray = above | below
+    return excluded
 
 
 def _detectable(
@@ -130,7 +133,10 @@ def _detectable(
     up, down = np.abs(high - theory), np.abs(theory - low)
     one_sided = {"<=": down, ">=": up, "==": np.maximum(up, down)}
     usual = one_sided[relation]
-    return np.where(fails, one_sided.get(OPPOSITE.get(relation, ""), usual), usual)
+    # Where the published form fails, the opposite relation is what is tested.
+    tested = one_sided.get(OPPOSITE.get(relation, ""), usual)
+    detectable: np.ndarray = np.where(fails, tested, usual)
+    return detectable
 
 
 def summarise(dataset: xr.Dataset) -> Summary:

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sims.simulate import sample
+from sims.sweep.plan import require_seed
 from sims.training.setup import Points
-from theory.domain import Interval, InvalidInput, require_inside, require_known
+from theory.domain import Interval, require_inside, require_known
 from theory.problem import GaussianMixture, StableMixture
 
 DIMENSION, MAJORITY, MEAN_SUPPORT = 100, 1000, 25
@@ -102,8 +103,9 @@ def mixture(name: str, ratio: float) -> GaussianMixture | StableMixture:
 @functools.partial(jax.jit, static_argnames="count")
 def _draw(both: GaussianMixture | StableMixture, key: jax.Array, count: int) -> jax.Array:
     """Returns points of each class for the three sets, (3, 2, count, d)."""
-    keys = (jax.random.fold_in(key, np.uint32(part)) for part in range(3))
-    return jnp.stack([sample.points(both, one, count) for one in keys])
+    # Training, validation, test: a key for each, so that none is a part of another.
+    keys = (jax.random.fold_in(key, np.uint32(number)) for number in range(3))
+    return jnp.stack([sample.points(both, key_of_set, count) for key_of_set in keys])
 
 
 def splits(name: str, ratios: tuple[float, ...], seed: int) -> dict[float, Split]:
@@ -119,13 +121,13 @@ def splits(name: str, ratios: tuple[float, ...], seed: int) -> dict[float, Split
     """
     require_law(name)
     require_ratios(ratios)
-    if not 0 <= seed < 2**32:
-        raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
+    require_seed(seed)
+    # The law of R = 1 serves all ratios: the prior says how many points are taken, not where.
     with jax.enable_x64(False):
         drawn = np.asarray(_draw(mixture(name, 1), jax.random.key(np.uint32(seed)), MAJORITY))
 
     def split(ratio: float) -> Split:
-        train, validation, test = (_points(part, ratio) for part in drawn)
+        train, validation, test = (_points(both_classes, ratio) for both_classes in drawn)
         return Split(train, validation, test, _points(drawn[2], 1))
 
     return {ratio: split(ratio) for ratio in ratios}

@@ -36,12 +36,13 @@ def run_grid(grid: Grid, path: pathlib.Path, progress: Progress | None = None) -
             settings, which is left as it is: all before any computation.
     """
     require_grid(grid)
+    # Before hours of training, not after: the file is written at the end, in one piece.
     files.require_writable(path.parent, size_of(grid))
     if path.exists():
-        found = load(path)
+        trained = load(path)
         wanted = xr.Dataset(coords=coordinates(grid), attrs=identity(grid))
-        sweep_file.require_same(path, found, wanted, IDENTITY, tuple(wanted.coords))
-        return found
+        sweep_file.require_same(path, trained, wanted, IDENTITY, tuple(wanted.coords))
+        return trained
     trained = train_grid(grid, progress)
     files.save(trained, path)
     return trained

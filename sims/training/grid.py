@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from sims.provenance import code_digest, versions
+from sims.sweep.plan import require_seed
 from sims.training import data as training_data
 from sims.training.setup import Settings, require_batch, require_settings
 from theory.domain import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, InvalidInput, require_inside
@@ -41,7 +42,7 @@ def parse_threat(text: str) -> GridThreat:
         InvalidInput: for anything else.
 
     >>> parse_threat("l2=2.5"), str(parse_threat("natural"))
-    (Threat(norm='l2', radius=2.5), 'natural')
+    (GridThreat(norm='l2', radius=2.5), 'natural')
     """
     if text == str(NATURAL):
         return NATURAL
@@ -124,8 +125,7 @@ def require_grid(grid: Grid) -> None:
     weights = np.array(grid.minority_weights)
     require_inside("minority_weight", weights, NON_NEGATIVE, "the weight of the minority's loss")
     for seed in (grid.data_seed, *grid.seeds):
-        if not 0 <= seed < 2**32:
-            raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
+        require_seed(seed)
     training_data.require_ratios(grid.ratios)
     values = (grid.ratios, grid.seeds, grid.rates, grid.threats, grid.mixups, grid.minority_weights)
     for name, axis in zip(AXES, values, strict=True):

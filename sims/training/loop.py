@@ -151,6 +151,7 @@ def _advance(work: _Work, settings: Settings, first: int, last: int) -> _Work:
     # The default dtype is that of the thread.
     with jax.enable_x64(False):
         for block in work.blocks:
+            # A block is filled up with its last lane: one width, one executable, the same sums.
             full = np.pad(block, (0, WIDTH - block.size), mode="edge")
             chosen = jax.tree.map(lambda leaf, i=full: _of(leaf, i), (group.lanes, before))
             new = jax.device_get(advance(settings, *chosen, *data))
@@ -160,7 +161,8 @@ def _advance(work: _Work, settings: Settings, first: int, last: int) -> _Work:
 
 def _of(leaf: Any, lanes: np.ndarray) -> np.ndarray:
     """Returns those lanes of a leaf; the optimiser's step count, a scalar, is everyone's."""
-    return leaf[..., lanes] if np.ndim(leaf) else leaf
+    selected: np.ndarray = leaf[..., lanes] if np.ndim(leaf) else leaf
+    return selected
 
 
 def _written(whole: LanesState, part: LanesState, block: np.ndarray) -> LanesState:
@@ -173,7 +175,8 @@ def _written(whole: LanesState, part: LanesState, block: np.ndarray) -> LanesSta
         into[..., block] = new[..., : block.size]
         return into
 
-    return jax.tree.map(write, whole, part)
+    merged: LanesState = jax.tree.map(write, whole, part)
+    return merged
 
 
 def shuffles(
@@ -195,6 +198,7 @@ def shuffles(
         two arrays (CHUNK, rows); entries past the n points are zero and stand for no point.
     """
     count = len(y)
+    # A generator for each chunk, so that a chunk does not depend on which came before it.
     rng = np.random.default_rng((seed, count, first))
     order = rng.permuted(np.tile(np.arange(count, dtype=np.int32), (CHUNK, 1)), axis=1)
     padded = np.pad(order, ((0, 0), (0, rows - count)))

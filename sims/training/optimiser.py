@@ -21,7 +21,7 @@ def scale_by_adam(
         epsilon: added to the root of the second moment.
 
     References:
-        Kingma and Ba, International Conference on Learning Representations (2015).
+        kingma2015adam, Algorithm 1.
     """
 
     def corrected(moment: Any, decay: float, count: jax.Array) -> Any:
@@ -34,6 +34,7 @@ def scale_by_adam(
         count = optax.safe_increment(state.count)
         mu = optax.tree.update_moment(gradient, state.mu, first, 1)
         nu = optax.tree.update_moment_per_elem_norm(gradient, state.nu, second, 2)
+        # The two corrections of Algorithm 1, 1 - beta^t = -expm1(t log beta), without cancellation.
         mean, square = corrected(mu, first, count), corrected(nu, second, count)
         step = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + epsilon), mean, square)
         return step, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)

@@ -70,12 +70,12 @@ def train_grid(grid: Grid, progress: Progress | None = None) -> xr.Dataset:
     data = training_data.splits(grid.law, grid.ratios, grid.data_seed)
     pairs = list(itertools.product(grid.ratios, grid.seeds))
     groups = [_group(grid, seed, data[r]) for r, seed in pairs]
-    found = train(groups, _settings(grid), epochs=grid.epochs, progress=progress)
+    trained = train(groups, _settings(grid), epochs=grid.epochs, progress=progress)
     errors = [
-        _errors(data[r], group, trained)
-        for (r, _), group, trained in zip(pairs, groups, found, strict=True)
+        _errors(data[r], group, models)
+        for (r, _), group, models in zip(pairs, groups, trained, strict=True)
     ]
-    return _dataset(grid, data, _stacked(grid, found), _stacked(grid, errors))
+    return _dataset(grid, data, _stacked(grid, trained), _stacked(grid, errors))
 
 
 def _stacked(grid: Grid, parts: Sequence[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
@@ -89,6 +89,7 @@ def _errors(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns errors, robust errors and errors on the imbalanced set, (models, label) each."""
     lanes, weight = group.lanes, trained.weight
+    # A margin falls by the radius times the dual norm of the weight: that of l_1 is l_inf.
     duals = [np.linalg.norm(weight, order, axis=1) for order in (np.inf, 2, 1)]
     dual = np.select([lanes.order == 1, lanes.order == 2], duals[:2], duals[2])
     reach = lanes.radius * dual
@@ -103,6 +104,11 @@ def count_errors(points: Points, trained: Trained, reach: np.ndarray) -> np.ndar
     """Returns how many points of each class err once every margin falls by `reach`, (models, 2).
 
     A margin of exactly zero is an error.
+
+    Args:
+        points: x (n, d) and y (n,).
+        trained: the models.
+        reach: by how much the attack lowers the margins of a model, >= 0, (models,).
     """
     scores = points.x @ trained.weight.T + trained.bias
     wrong = points.y[:, None] * scores <= reach

@@ -10,7 +10,7 @@ and SGD are odd, so their difference `weight` trained at twice the rate is the s
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,12 @@ ROWS = 256
 class LanesState(NamedTuple):
     """Where the training of a block stands; lanes are the last axis wherever there is one.
 
-    `best` is the rule of least validation loss, `loss` that loss and `epoch` when it was, from 0.
+    Args:
+        rule: the models as they are.
+        optimiser: its moments, shaped as the rule, and a count of steps, ().
+        best: the rule of least validation loss.
+        loss: that loss, (lanes,); infinite before the first.
+        epoch: when it was, from 0, (lanes,); -1 before the first.
     """
 
     rule: Rule
@@ -95,13 +100,14 @@ def advance(
         shuffled = [_rows(train.x, table[index - first]) for table in tables]
         y = _rows(train.y, order[index - first])
 
-        def step(batch: jax.Array, carry: tuple[Rule, optax.OptState]) -> tuple:
+        def step(batch: jax.Array, carry: tuple[Rule, optax.OptState]) -> tuple[Any, ...]:
             return _step(settings, lanes, carry, shuffled, y, batch, rows)
 
         batches = (rows + settings.batch - 1) // settings.batch
         carry = (state.rule, state.optimiser)
         rule, optimiser = jax.lax.fori_loop(jnp.int32(0), batches, step, carry)
         loss = validation_loss(settings, lanes, rule, validation)
+        # A lane that has stopped goes on in its block, and keeps the rule that it stopped with.
         better = (loss < state.loss) & (index - state.epoch <= settings.patience)
         return LanesState(
             rule,
@@ -111,7 +117,9 @@ def advance(
             jnp.where(better, index, state.epoch),
         )
 
-    return jax.lax.fori_loop(first, last, epoch, state)
+    # Bounds that are traced: one executable for a chunk of any length.
+    after: LanesState = jax.lax.fori_loop(first, last, epoch, state)
+    return after
 
 
 def _rows(array: jax.Array, chosen: jax.Array) -> jax.Array:
@@ -135,6 +143,7 @@ def _step(
     *points, y = (jax.lax.dynamic_slice_in_dim(a, start, settings.batch) for a in arrays)
     size = jnp.minimum(rows - start, settings.batch)
     used = jnp.arange(settings.batch, dtype=jnp.int32) < size
+    # The last batch of an epoch is smaller: its padding weighs nothing, and the mean is its own.
     share = jnp.where(used, 1 / size.astype(y.dtype), 0)
     slopes = gradient(settings, lanes, rule, points, y[:, None], share[:, None])
     update, optimiser = OPTIMISERS[settings.optimiser].update(slopes, optimiser, rule)
@@ -170,6 +179,8 @@ def gradient(
     reach = lanes.radius * jnp.sum(rule.weight * toward, 0)
     clean = _slope(settings, score, y)
     moved = side * _moved(settings, lanes, rule.weight, weighed * clean)
+    # The perturbation is held fixed, so the gradient is that of the loss at the moved points:
+    # x - moved * side * radius * toward, which enters as the pull less a multiple of `toward`.
     residual = weighed * _slope(settings, score - moved * reach[None, :], y)
     along = lanes.radius * jnp.sum(residual * moved, 0)
     if settings.gradient == "mixed":
@@ -211,6 +222,8 @@ def _moved(settings: Settings, lanes: Lanes, weight: jax.Array, slope: jax.Array
     """
     if settings.attack == "worst-case":
         return jnp.ones((), weight.dtype)
+    # advertorch divides an l_2 gradient by its length or 1e-6, whichever is more, and takes the
+    # sign of an l_inf gradient, which is zero where the slope underflows.
     length = jnp.abs(slope) * jnp.sqrt(jnp.sum(weight**2, 0))[None, :]
     return jnp.where((lanes.order == 2)[None, :], jnp.minimum(length / 1e-6, 1), jnp.sign(length))
 
@@ -247,7 +260,8 @@ def validation_loss(settings: Settings, lanes: Lanes, rule: Rule, sample: Sample
 
     used = jnp.sum(sample.share > 0, dtype=jnp.int32)
     parts = (used + ROWS - 1) // ROWS
-    return jax.lax.fori_loop(jnp.int32(0), parts, add, jnp.zeros_like(rule.bias))
+    total: jax.Array = jax.lax.fori_loop(jnp.int32(0), parts, add, jnp.zeros_like(rule.bias))
+    return total
 
 
 def _loss(settings: Settings, score: jax.Array, y: jax.Array) -> jax.Array:

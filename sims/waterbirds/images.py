@@ -67,7 +67,7 @@ class Scene(NamedTuple):
         return disc, self.size**2 - disc
 
 
-class Images(NamedTuple):
+class WaterbirdImages(NamedTuple):
     """Labelled images.
 
     Args:
@@ -110,7 +110,7 @@ def make_scene(
 
 def draw_images(
     key: jax.Array, scene: Scene, count: int, agreement: float, dtype: DTypeLike = jnp.float32
-) -> Images:
+) -> WaterbirdImages:
     """Returns images of labels that are either with chance 1/2, and their attributes.
 
     Args:
@@ -119,6 +119,9 @@ def draw_images(
         count: how many, at least 1.
         agreement: r in [0, 1]; the attribute is the label with probability (1 + r) / 2.
         dtype: of the images.
+
+    Returns:
+        images (count, size, size) with labels and attributes (count,).
 
     Raises:
         InvalidInput: naming the argument, its value and what is allowed.
@@ -135,8 +138,17 @@ def draw_images(
 
 def draw_groups(
     key: jax.Array, scene: Scene, sizes: Sequence[int] = WATERBIRDS, dtype: DTypeLike = jnp.float32
-) -> Images:
+) -> WaterbirdImages:
     """Returns exactly `sizes` images of each group, group by group in the order of `GROUPS`.
+
+    Args:
+        key: a JAX key.
+        scene: what they show.
+        sizes: of the four groups, n in all.
+        dtype: of the images.
+
+    Returns:
+        images (n, size, size) with labels and attributes (n,).
 
     Raises:
         InvalidInput: unless there are four sizes, none negative, not all zero.
@@ -153,7 +165,7 @@ def _signs(flags: jax.Array) -> jax.Array:
 
 def _paint(
     key: jax.Array, scene: Scene, labels: jax.Array, attributes: jax.Array, dtype: DTypeLike
-) -> Images:
+) -> WaterbirdImages:
     noisy, place = jax.random.split(key)
     shape = (labels.shape[0], scene.size, scene.size)
     foreground = _discs(place, scene, labels.shape[0])
@@ -162,7 +174,7 @@ def _paint(
     outside = attributes.astype(dtype) * (scene.spurious * rest**-0.5)
     clean = jnp.where(foreground, inside[:, None, None], outside[:, None, None])
     noise = scene.noise * draws.normal(noisy, shape, dtype)
-    return Images(clean + noise, labels, attributes, foreground)
+    return WaterbirdImages(clean + noise, labels, attributes, foreground)
 
 
 def _discs(key: jax.Array, scene: Scene, count: int) -> jax.Array:
@@ -194,15 +206,20 @@ def to_unit_interval(images: jax.Array, reach: float) -> tuple[jax.Array, jax.Ar
 
 
 def add_noise(
-    key: jax.Array, images: Images, level: jax.Array | float, *, where: str, rescaled: bool = False
-) -> Images:
+    key: jax.Array,
+    images: WaterbirdImages,
+    level: jax.Array | float,
+    *,
+    where: str,
+    rescaled: bool = False,
+) -> WaterbirdImages:
     """Returns the images with more noise on the foreground or on the background alone.
 
     Args:
         key: a JAX key.
-        images: left as they are elsewhere; nothing is clipped.
+        images: (n, size, size); left as they are elsewhere, and nothing is clipped.
         level: standard deviation of the added noise, or its l_2 norm in each image; >= 0, may be
-            traced.
+            traced, ().
         where: "foreground" or "background".
         rescaled: whether `level` is a norm; an image without such pixels gets no noise.
 
@@ -210,7 +227,7 @@ def add_noise(
         InvalidInput: naming the argument, its value and what is allowed.
 
     References:
-        moayeri2022rival10, both kinds of noise.
+        moayeri2022rival10, both kinds of noise; new for synthetic images.
     """
     if not isinstance(level, jax.core.Tracer):
         require("level", level, bool(0 <= level < math.inf), "a number, at least 0")

@@ -3,13 +3,22 @@
 No norm of the weights and no radius is subtracted from anything.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from sims.simulate import attack
-from sims.waterbirds.images import Images, Scene, draw_images, is_whole, require
+from sims.waterbirds.images import (
+    GROUPS,
+    Scene,
+    WaterbirdImages,
+    draw_groups,
+    draw_images,
+    is_whole,
+    require,
+)
 from theory.problem import LinearClassifier, Threat
 
 BLOCK = 1024
@@ -22,7 +31,7 @@ def rule_at(scene: Scene, angle: jax.Array) -> jax.Array:
     return jnp.where(jnp.asarray(scene.foreground), inside, outside)
 
 
-def is_right(images: Images, weight: jax.Array, threat: Threat | None = None) -> jax.Array:
+def is_right(images: WaterbirdImages, weight: jax.Array, threat: Threat | None = None) -> jax.Array:
     """Returns whether sign(weight . x) is the label of each perturbed image, booleans (n,).
 
     Each image is moved inside the ball the furthest against its label and classified again; a
@@ -37,6 +46,49 @@ def is_right(images: Images, weight: jax.Array, threat: Threat | None = None) ->
     rule = LinearClassifier._make((weight.reshape(-1), jnp.zeros((), weight.dtype)))
     y = images.labels.astype(flat.dtype)
     return ~attack.errs(attack.score(rule, attack.perturb(threat, rule, flat, y)), y)
+
+
+class GroupErrors(NamedTuple):
+    """Errors of one rule on the same number of images of each group, int32 (4,), as in `GROUPS`."""
+
+    natural: jax.Array
+    attacked: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames="scene")
+def group_errors(
+    key: jax.Array, scene: Scene, angle: jax.Array, threat: Threat, count: jax.Array
+) -> GroupErrors:
+    """Returns how many of `count` images of each group a rule gets wrong.
+
+    The images are classified as they are and once more as the attack leaves them.
+
+    Args:
+        key: a JAX key; block b draws from fold_in(key, b).
+        scene: with a disc in the centre, or the rules mean nothing.
+        angle: of the rule from the core template to the spurious one, (); its dtype is that of
+            the images.
+        threat: the ball in the space of all pixels.
+        count: images of each group, (), at most 2^30.
+    """
+    weight, share = rule_at(scene, angle), BLOCK // len(GROUPS)
+
+    def add(block: jax.Array, counts: GroupErrors) -> GroupErrors:
+        images = draw_groups(
+            jax.random.fold_in(key, block), scene, (share,) * len(GROUPS), angle.dtype
+        )
+        # The last block may be wanted in part: the first images of each group.
+        wanted = block * share + jnp.arange(share, dtype=jnp.int32) < count
+        wrong = [~is_right(images, weight, ball) for ball in (None, threat)]
+        by_group = (flags.reshape(len(GROUPS), share) & wanted[None, :] for flags in wrong)
+        return GroupErrors(
+            *(c + jnp.sum(f, -1, dtype=jnp.int32) for c, f in zip(counts, by_group, strict=True))
+        )
+
+    none = jnp.zeros(len(GROUPS), jnp.int32)
+    blocks = jnp.asarray((count + share - 1) // share, jnp.int32)
+    counts: GroupErrors = jax.lax.fori_loop(jnp.int32(0), blocks, add, GroupErrors(none, none))
+    return counts
 
 
 class PairedErrors(NamedTuple):
@@ -78,10 +130,12 @@ def paired_errors(
         key_of_block = jax.random.fold_in(key, index)
         images = draw_images(key_of_block, scene, BLOCK, agreement, angles.dtype)
         wrong = jax.lax.map(lambda weight: ~is_right(images, weight, threat), weights)
-        found = (wrong, wrong & ~wrong[:1], ~wrong & wrong[:1])
+        flags = (wrong, wrong & ~wrong[:1], ~wrong & wrong[:1])
         return PairedErrors(
-            *(c + jnp.sum(f, -1, dtype=jnp.int32) for c, f in zip(counts, found, strict=True))
+            *(c + jnp.sum(f, -1, dtype=jnp.int32) for c, f in zip(counts, flags, strict=True))
         )
 
     none = jnp.zeros(angles.shape, jnp.int32)
-    return jax.lax.fori_loop(jnp.uint32(0), jnp.uint32(blocks), add, PairedErrors(none, none, none))
+    empty = PairedErrors(none, none, none)
+    counts: PairedErrors = jax.lax.fori_loop(jnp.uint32(0), jnp.uint32(blocks), add, empty)
+    return counts

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import jax
-import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from sims.projection import cells
 from sims.projection.cells import BLOCK, LANES, Cells, count
 from sims.random import draws
 from sims.stats import interval
+from support.compilations import compiled_functions
 from theory import stable
 from theory.domain import InvalidInput
 
@@ -38,8 +38,8 @@ def some_cells(size, alphas=None):
 
 def closed_form(problems):
     """The risks by hand, (n, 4), as `counted` orders them."""
-    fields = (None if field is None else np.asarray(field, float) for field in problems)
-    locations, scales, bias, radius, alpha = fields
+    locations, scales, bias, radius = (np.asarray(field, float) for field in problems[:4])
+    alpha = None if problems[4] is None else np.asarray(problems[4], float)
 
     def below(z):
         return stats.norm.cdf(z) if alpha is None else np.asarray(stable.cdf(z, alpha))
@@ -215,18 +215,9 @@ def test_bad_input_is_refused(problems, arguments, message):
 
 
 def test_one_executable_serves_cells_and_draws_of_any_number():
-    compiled = []
-
-    def listen(event, _, **details):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(details.get("fun_name"))
-
     jax.clear_caches()
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compiled_functions() as compiled:
         for size, samples, chunk in ((1, 1, 1), (64, 3000, 2), (65, 10**5, 4), (300, 1024, 64)):
             problems = some_cells(size, np.linspace(0.5, 2, size))
             count(KEY, problems, samples, chunk=chunk * BLOCK, first=size * BLOCK)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled == ["jit(count_lanes)"]

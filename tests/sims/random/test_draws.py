@@ -176,7 +176,7 @@ def test_draws_do_not_depend_on_vmap_map_or_shape(sample):
 SHARDED = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from sims import draws
+from sims.random import draws
 mesh, key = Mesh(np.asarray(jax.devices()), ("x",)), jax.random.key(20)
 for sample in (
     lambda key: draws.normal(key, (64, 256)),

@@ -15,6 +15,7 @@ from sims.sweep import file as sweep_file
 from sims.sweep.plan import Shard, make_plan
 from sims.sweep.run import sweep
 from sims.sweep.verdict import summarise
+from support.compilations import compiled_functions
 from theory.claims import evaluate
 from theory.claims.registry import find
 from theory.domain import InvalidInput
@@ -131,18 +132,9 @@ def test_a_point_not_drawn_is_not_judged():
 
 def test_one_executable_sums_for_all_norms():
     jax.clear_caches()
-    compiled = []
-
-    def listen(event, _, **details):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(details.get("fun_name"))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compiled_functions() as compiled:
         for norm in ("l1", "l2", "linf"):
             sweep(find(f"trained-squared-risk-{norm}"), trials=BLOCK)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled.count("jit(count)") == 1
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import os
 
 import jax
-import jax.monitoring
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from sims.sweep import file as sweep_file
 from sims.sweep import run as sweep_run
 from sims.sweep.plan import Shard, make_plan, parse_grid
 from sims.sweep.run import prepare_sweep, run, sweep
+from support.compilations import compiled_functions
 from support.small import CLAIM
 from theory.claims import evaluate
 from theory.claims.registry import registered
@@ -214,19 +214,10 @@ def test_grid_texts_mean_what_they_look_like():
 @pytest.mark.parametrize("name", ["gaussian-robust-risk-l2", "stable-robust-risk"])
 def test_one_executable_counts_a_whole_grid_and_all_claims_of_its_kind(name):
     jax.clear_caches()
-    compiled = []
-
-    def listen(event, _, **details):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(details.get("fun_name"))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compiled_functions() as compiled:
         claim = dataclasses.replace(registered()[name], name=f"{name}-again")
         sweep(registered()[name], trials=BLOCK)
         sweep(claim, trials=3 * BLOCK + 1, chunk=BLOCK)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled.count("jit(count)") == 1
 
 
@@ -240,27 +231,19 @@ GLUE = {
     "name", ["mixup-law-gaussian", "line-class-errors", "nearest-class-is-most-reachable"]
 )
 def test_a_sweep_of_any_kind_compiles_what_is_said_and_what_is_counted_once(name):
-    """Squared risks are in test_tally."""
+    """Squared risks are in test_by_problem."""
     jax.clear_caches()
     # Another test may have asked for the same points in this process.
     evaluate._evaluate_cached.cache_clear()
-    compiled = []
-
-    def listen(event, _, **details):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(details.get("fun_name"))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compiled_functions() as compiled:
         sweep(registered()[name], trials=2 * BLOCK + 1, chunk=BLOCK)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled.count("jit(count)") == compiled.count("jit(_block_of_rows)") == 1
     assert set(compiled) - {"jit(count)", "jit(_block_of_rows)"} <= GLUE
 
 
 def test_a_prepared_sweep_is_what_it_was_after_it_has_been_run(tmp_path, whole):
-    prepared = prepare_sweep(CLAIM, trials=TRIALS, seed=5, chunk=2 * BLOCK, path=tmp_path / "a.nc")
+    plan = make_plan(CLAIM, trials=TRIALS, seed=5, chunk=2 * BLOCK)
+    prepared = prepare_sweep(plan, path=tmp_path / "a.nc")
     first, second = run(prepared), run(prepared)
     assert not prepared.dataset["trials"].any()
     assert _same(first, whole)
@@ -269,7 +252,7 @@ def test_a_prepared_sweep_is_what_it_was_after_it_has_been_run(tmp_path, whole):
 
 def test_nothing_is_drawn_or_written_by_the_preparation(tmp_path, monkeypatch):
     monkeypatch.setattr("sims.sweep.devices.count_all", None)
-    prepare_sweep(CLAIM, trials=TRIALS, path=tmp_path / "a.nc")
+    prepare_sweep(make_plan(CLAIM, trials=TRIALS), path=tmp_path / "a.nc")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from sims.training.loop import CHUNK, shuffles, train
 from sims.training.setup import Group, Lanes, Points, Rule, Settings
+from support.compilations import compiled_functions
 from support.oracles.training import Model, batch_mean_loss
 from support.oracles.training import train as reference
 from theory.domain import InvalidInput
@@ -213,12 +214,6 @@ def test_a_lane_does_not_depend_on_the_others():
 
 
 def test_sizes_seeds_rates_radii_and_repackings_share_one_executable():
-    compiled = []
-
-    def listen(event, _, **__):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(event)
-
     sizes = (180, 100, 61)
     groups = [many(seed)[0] for seed in range(3)]
     groups = [
@@ -227,11 +222,8 @@ def test_sizes_seeds_rates_radii_and_repackings_share_one_executable():
     ]
     # A patience that no other test has, so that nothing is compiled yet.
     settings = many()[2]._replace(patience=4)
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compiled_functions() as compiled:
         train(groups, settings, epochs=3 * CHUNK)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
     assert len(compiled) == 1
 
 
