@@ -89,6 +89,7 @@ def code_digest(*modules: str, tree: SourceTree | None = None) -> str:
         InvalidInput: for a module that is not there.
     """
     tree = tree or installed()
+    # Sorted, and with the name of each module: what is moved elsewhere is other code.
     digest = hashlib.sha256()
     for name, content in sorted(_reached(tree, modules).items()):
         digest.update(f"{name}\n".encode() + content)
@@ -106,7 +107,7 @@ def _reached(tree: SourceTree, modules: tuple[str, ...]) -> dict[str, bytes]:
     waiting = list(modules)
     for name in modules:
         if tree.file(name) is None:
-            raise InvalidInput(f"module = {name!r}: must be one of {', '.join(PACKAGES)}")
+            raise InvalidInput(f"module = {name!r}: must be a module of {', '.join(PACKAGES)}")
     followed: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -115,6 +116,7 @@ def _reached(tree: SourceTree, modules: tuple[str, ...]) -> dict[str, bytes]:
         followed.add(name)
         module = _read(tree, name)
         contents[name] = module.whole
+        # `whole` stays where a package is itself asked for, whichever comes first.
         for parent in _parents(name):
             contents.setdefault(parent, _read(tree, parent).apart)
         for origin, taken in module.imports:
@@ -124,6 +126,7 @@ def _reached(tree: SourceTree, modules: tuple[str, ...]) -> dict[str, bytes]:
 
 def _meant(tree: SourceTree, origin: str, taken: str) -> list[str]:
     """Returns the module of ours that an import needs, if any, in a list."""
+    # `from package import name` may mean a module, or what the package itself defines.
     if taken and tree.file(f"{origin}.{taken}"):
         return [f"{origin}.{taken}"]
     return [origin] if tree.file(origin) else []

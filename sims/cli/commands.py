@@ -57,6 +57,7 @@ def train_grid(
         seed: of the data, in [0, 2^32)
         out: folder of the result file
     """
+    # Here and in every command: what loads JAX waits until the arguments are known to be right.
     from sims.training.file import describe, run_grid, summary
     from sims.training.grid import Grid, parse_threat, published_threats
     from sims.training.setup import Settings
@@ -202,6 +203,7 @@ def rare(
     claims = _named_claims(names)
     axes = dict(parse_grid(text) for text in grid)
     interval.require_level(level)
+    # All claims before the first draw, so that a bad one is never found after hours.
     for claim in claims:
         rare_claims.require_checkable(claim, axes, trials=trials, seed=seed)
     status = 0

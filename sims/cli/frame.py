@@ -45,11 +45,13 @@ def run(
 def _status(
     command: Callable[..., int], program: str, arguments: Sequence[str] | None, goes_on: str
 ) -> int:
+    # Only the words that the signature has: no --no-... beside each flag.
     config = (tyro.conf.FlagCreatePairsOff,)
     try:
         action = tyro.cli(_deferred(command), prog=program, args=arguments, config=config)
     except SystemExit as parsed:  # help, or a usage error
         return int(parsed.code or 0)
+    # Not at the top: --help and a usage error need no NumPy.
     from theory.domain import InvalidInput
 
     try:

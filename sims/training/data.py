@@ -89,6 +89,7 @@ def size(ratio: float) -> int:
 def mixture(name: str, ratio: float) -> GaussianMixture | StableMixture:
     """Returns the two classes of a law at an imbalance ratio P(-) / P(+), in float32."""
     law = require_law(name)
+    # Equal entries whose l_2 norm is the largest published radius: see `ASSUMPTIONS`.
     mean = np.zeros(DIMENSION, np.float32)
     mean[:MEAN_SUPPORT] = law.l2[0] / np.sqrt(MEAN_SUPPORT)
     means: Any = np.stack([-mean, mean])

@@ -16,6 +16,7 @@ from sims.training import data as training_data
 from sims.training.setup import Settings, require_batch, require_settings
 from theory.domain import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, InvalidInput, require_inside
 
+# By the names of a threat on the command line and in a result file.
 ORDERS = {"l1": 1.0, "l2": 2.0, "linf": float("inf")}
 # The module whose code, and all that it imports, makes the numbers of a result file.
 TRAINING = "sims.training.run"

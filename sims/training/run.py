@@ -27,6 +27,7 @@ def _group(grid: Grid, seed: int, split: training_data.Split) -> Group:
     """Returns the models of one seed and ratio, which share data, first weights and batches."""
     models = itertools.product(grid.rates, grid.threats, grid.mixups, grid.minority_weights)
     rates, threats, mixups, weights = zip(*models, strict=True)
+    # In the order of `AXES` after ratio and seed, which `_stacked` relies on.
     lanes = Lanes(
         rate=LOGITS * np.array(rates),
         radius=np.array([threat.radius for threat in threats]),
@@ -42,6 +43,7 @@ def _group(grid: Grid, seed: int, split: training_data.Split) -> Group:
 
 def first_weights(seed: int, dimension: int) -> Rule:
     """Returns the difference of two logits, each uniform in +-1/sqrt(dimension)."""
+    # Of seed and dimension alone, so that all ratios and threats of a seed begin alike.
     rng = np.random.default_rng((seed, dimension))
     bound = 1 / np.sqrt(dimension)
     logits = rng.uniform(-bound, bound, (LOGITS, dimension + 1))

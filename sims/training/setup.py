@@ -160,6 +160,7 @@ def _require_lanes(lanes: Lanes, settings: Settings) -> None:
     if not np.isin(lanes.order, (1, 2, np.inf)).all():
         raise InvalidInput(f"order = {lanes.order}: the norm of an attack must be 1, 2 or inf")
     mixes = np.any(np.asarray(lanes.mixup) != 1)
+    # Without the setting no mixing is compiled, and the coefficient would do nothing.
     if mixes and not settings.mixup:
         raise InvalidInput("mixup: a coefficient other than 1 needs settings with mixup = True")
     weighted = any(np.any(np.asarray(field) != 1) for field in lanes[-2:])

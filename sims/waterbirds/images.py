@@ -128,6 +128,7 @@ def draw_images(
     """
     require("count", count, is_whole(count) and count >= 1, "a whole number, at least 1")
     require("agreement", agreement, 0 <= agreement <= 1, "in [0, 1]")
+    # A key for labels, one for attributes, one for pixels: none of them moves the others.
     first, second, third = jax.random.split(key, 3)
     # In float32 whatever the session's default, so that it does not change the draws.
     half, share = jnp.float32(0.5), jnp.float32((1 + agreement) / 2)
@@ -169,6 +170,7 @@ def _paint(
     noisy, place = jax.random.split(key)
     shape = (labels.shape[0], scene.size, scene.size)
     foreground = _discs(place, scene, labels.shape[0])
+    # Norm one whatever the size of the disc, so that core and spurious are lengths in pixel space.
     disc, rest = scene.pixels
     inside = labels.astype(dtype) * (scene.core * disc**-0.5)
     outside = attributes.astype(dtype) * (scene.spurious * rest**-0.5)
@@ -182,6 +184,7 @@ def _discs(key: jax.Array, scene: Scene, count: int) -> jax.Array:
     disc = jnp.asarray(scene.foreground)
     if not scene.moving:
         return jnp.broadcast_to(disc[None], (count, *disc.shape))
+    # All shifts that keep the disc inside the frame; the roll then never wraps around.
     rows = np.flatnonzero(scene.foreground.any(1))
     shifts = jax.random.randint(key, (count, 2), -rows[0], scene.size - rows[-1], jnp.int32)
     return jax.vmap(lambda shift: jnp.roll(disc, shift, (0, 1)))(shifts)
@@ -236,6 +239,7 @@ def add_noise(
     pixels = images.images
     noise = jnp.where(mask, draws.normal(key, pixels.shape, pixels.dtype), 0)
     if rescaled:
+        # An image without such pixels has noise of norm zero, which stays zero.
         norm = jnp.sqrt(jnp.sum(noise**2, (1, 2), keepdims=True))
         noise = noise / jnp.where(norm > 0, norm, 1)
     return images._replace(images=pixels + level * noise)

@@ -129,6 +129,7 @@ def paired_errors(
     def add(index: jax.Array, counts: PairedErrors) -> PairedErrors:
         key_of_block = jax.random.fold_in(key, index)
         images = draw_images(key_of_block, scene, BLOCK, agreement, angles.dtype)
+        # One rule after the other: the moved copies of the images never lie side by side.
         wrong = jax.lax.map(lambda weight: ~is_right(images, weight, threat), weights)
         flags = (wrong, wrong & ~wrong[:1], ~wrong & wrong[:1])
         return PairedErrors(

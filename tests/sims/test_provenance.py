@@ -126,7 +126,7 @@ def test_a_package_that_is_passed_through_brings_none_of_what_it_exports(tmp_pat
 
 
 def test_a_module_that_is_not_there_is_refused():
-    with pytest.raises(InvalidInput, match="must be one of theory, sims, nets"):
+    with pytest.raises(InvalidInput, match="must be a module of theory, sims, nets"):
         code_digest("theory.nothing")
 
 
