@@ -105,12 +105,7 @@ def windows(steps: int) -> npt.NDArray[np.int32]:
 
 
 def ascend_adaptively(
-    logits_fn: Logits,
-    loss: Loss,
-    target: Target,
-    start: jax.Array,
-    *,
-    steps: int = 100,
+    logits_fn: Logits, loss: Loss, target: Target, start: jax.Array, *, steps: int = 100
 ) -> Ascent:
     """Returns where one run of Auto-PGD from given starting points has been.
 

@@ -221,11 +221,7 @@ def _result(clean: AttackResult, best: AttackResult) -> AttackResult:
 
 
 def fgsm(
-    key: jax.Array,
-    logits_fn: Logits,
-    target: Target,
-    *,
-    loss: Loss = cross_entropy,
+    key: jax.Array, logits_fn: Logits, target: Target, *, loss: Loss = cross_entropy
 ) -> AttackResult:
     """Returns the fast gradient attack: one step of the full radius, steepest in the norm.
 

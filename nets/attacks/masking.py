@@ -144,12 +144,7 @@ _CHECKS = {
 
 
 def measure(
-    key: jax.Array,
-    logits_fn: Logits,
-    target: Target,
-    *,
-    steps: int = 20,
-    queries: int = 200,
+    key: jax.Array, logits_fn: Logits, target: Target, *, steps: int = 20, queries: int = 200
 ) -> MaskingMeasurements:
     """Returns what the checks for gradient masking look at.
 
@@ -218,11 +213,7 @@ def masking_report(measurements: MaskingMeasurements) -> MaskingReport:
 
 
 def random_search(
-    key: jax.Array,
-    logits_fn: Logits,
-    target: Target,
-    *,
-    queries: int = 200,
+    key: jax.Array, logits_fn: Logits, target: Target, *, queries: int = 200
 ) -> AttackResult:
     """Returns the best point of a search that uses no gradient: accept whatever is not worse.
 

@@ -43,12 +43,7 @@ class _SparseState(NamedTuple):
 
 
 def ascend_sparsely(
-    logits_fn: Logits,
-    loss: Loss,
-    target: Target,
-    start: jax.Array,
-    *,
-    steps: int = 100,
+    logits_fn: Logits, loss: Loss, target: Target, start: jax.Array, *, steps: int = 100
 ) -> Ascent:
     """Returns where one run of l1 Auto-PGD from given starting points has been.
 

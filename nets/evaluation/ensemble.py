@@ -18,7 +18,7 @@ from nets.attacks.gradient import pgd
 from nets.attacks.losses import Loss, cross_entropy, dlr, margin, targeted_dlr
 from nets.attacks.square import square
 from nets.attacks.threats import is_l1
-from nets.evaluation.outcomes import BLOCK, AttackRun, Outcomes, evaluate
+from nets.evaluation.outcomes import BLOCK, AttackRun, AttackTurn, Outcomes, evaluate
 from theory.domain import InvalidInput, require_known
 from theory.problem import Threat
 
@@ -41,7 +41,7 @@ _LOSSES: dict[str, Loss] = {
 
 # Held, because what is compiled is found again by the function.
 @functools.cache
-def _run(name: str, steps: int, queries: int) -> Callable[..., AttackResult]:
+def _run(name: str, steps: int, queries: int) -> AttackTurn:
     """Returns the attack of that name as a method runs it."""
 
     def run(

@@ -8,22 +8,23 @@ not on the other samples, their order, or the devices.
 import functools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from nets.attacks.attack import AttackResult, Bounds, Target, keys_of
+from nets.attacks.attack import AttackResult, Bounds, Logits, Target, keys_of
 from nets.attacks.ball import norm
 from nets.attacks.losses import misclassified
+from nets.attacks.threats import NORMS, is_linf
 from nets.compute.blocks import Progress, over_blocks
 from nets.compute.compiler import jit
 from nets.data.pixels import to_floats
 from nets.evaluation.per_class import require_labels
 from theory.domain import InvalidInput
-from theory.problem import L1Ball, L2Ball, LinfBall, Threat
+from theory.problem import Threat
 
 BLOCK = 128
 CLEAN = "clean"
@@ -31,16 +32,32 @@ PIXELS = (0.0, 1.0)
 Apply = Callable[[Any, jax.Array], jax.Array]
 
 
+class AttackTurn(Protocol):
+    """One turn of an attack, a pure function of a block of samples, each on its own."""
+
+    def __call__(
+        self, keys: jax.Array, logits_fn: Logits, target: Target, turn: jax.Array, /
+    ) -> AttackResult:
+        """Returns what the attack finds.
+
+        Args:
+            keys: one typed key a sample, (b,), other ones in every turn.
+            logits_fn: the network.
+            target: inputs (b, ...), labels (b,), bounds, and a ball of radius (b,).
+            turn: its number, 0, 1, ..., (), int32, traced.
+        """
+
+
 class AttackRun(NamedTuple):
     """An attack as an evaluation runs it.
 
     Args:
-        run: (keys, logits of inputs, target, turn) -> what the attack found.
+        run: one turn; found again by identity, so hold it, or it is compiled anew.
         turns: how often it runs, with turn = 0, 1, ..., each on what still stands: restarts or
             target classes.
     """
 
-    run: Callable[..., AttackResult]
+    run: AttackTurn
     turns: int = 1
 
 
@@ -187,12 +204,12 @@ def _require(
         )
     if CLEAN in methods:
         raise InvalidInput(f"methods: {CLEAN!r} names the outcome without attack")
-    if not isinstance(threat, L1Ball | L2Ball | LinfBall):
+    if type(threat) not in NORMS.values():
         raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball or LinfBall")
     if np.shape(threat.radius) not in ((), labels.shape):
         raise InvalidInput(f"radius.shape = {np.shape(threat.radius)}: must be () or (n,)")
     largest = float(np.max(np.asarray(threat.radius)))
-    if isinstance(threat, LinfBall) and largest > bounds[1] - bounds[0]:
+    if is_linf(threat) and largest > bounds[1] - bounds[0]:
         raise InvalidInput(
             f"radius = {largest:g}: pixels lie in {list(bounds)}, so an l_inf radius is at most "
             f"{bounds[1] - bounds[0]:g}; {largest:g} of 255 levels is {largest / 255:.6g}"

@@ -113,10 +113,7 @@ def weights(state: FixedWeights, logits: jax.Array, y: jax.Array, beta: float) -
     """Returns the weight of each sample's class, (B,), for the whole of its loss.
 
     Args:
-        state: as it stands.
-        logits: (B, K), for their dtype.
-        y: labels, (B,).
-        beta: weight of the divergence.
+        state, logits, y, beta: see `nets.fairness.method.SampleWeights`; (B, K) and (B,).
     """
     each = state.values[y].astype(logits.dtype)
     return Terms(each, beta * each)

@@ -105,10 +105,8 @@ def weights(state: DafaState, logits: jax.Array, y: jax.Array, beta: float) -> T
     """Returns W of each sample's class, and beta, (B,) each.
 
     Args:
-        state: as it stands.
-        logits: (B, K), for their dtype.
-        y: labels, (B,).
-        beta: weight of the divergence, which W does not touch: published so.
+        state, logits, y, beta: see `nets.fairness.method.SampleWeights`; (B, K) and (B,).
     """
+    # The divergence keeps beta in every class: the paper scales what knows the label.
     each = state.weights[y].astype(logits.dtype)
     return Terms(each, jnp.full_like(each, beta))

@@ -77,10 +77,7 @@ def weights(
     """Returns K p of each sample's class, (B,), for the whole of its loss.
 
     Args:
-        state: not used.
-        logits: of the attacked points, (B, K).
-        y: labels, (B,).
-        beta: weight of the divergence.
+        state, logits, y, beta: see `nets.fairness.method.SampleWeights`; (B, K) and (B,).
         radius, margins: as for `faal`.
     """
     del state

@@ -128,10 +128,7 @@ def weights(
     """Returns the weights of each sample's class over their mean in the batch, (B,) each.
 
     Args:
-        state: as it stands.
-        logits: (B, K), for their dtype.
-        y: labels, (B,).
-        beta: weight of the divergence.
+        state, logits, y, beta: see `nets.fairness.method.SampleWeights`; (B, K) and (B,).
         means: as for `frl`.
     """
     # Over the mean of the batch and not of the classes, as in the code: the weights of a batch have

@@ -65,10 +65,7 @@ def weights(
     """Returns the weight of each sample's class, (B,), for the whole of its loss.
 
     Args:
-        state: as it stands.
-        logits: (B, K), for their dtype.
-        y: labels, (B,).
-        beta: weight of the divergence.
+        state, logits, y, beta: see `nets.fairness.method.SampleWeights`; (B, K) and (B,).
         rate: as for `wat`.
     """
     each = class_weights(state, rate)[y].astype(logits.dtype)
