@@ -126,15 +126,9 @@ def waterbirds(
     import jax.numpy as jnp
 
     from theory.domain import InvalidInput
-    from theory.problem import L1Ball, L2Ball, LinfBall
     from theory.spurious.risk import SpuriousAttribute
-    from theory.spurious.waterbirds import waterbirds_report
+    from theory.spurious.waterbirds import ball, waterbirds_report
 
-    balls: dict[str, Callable[[float], L1Ball | L2Ball | LinfBall]] = {
-        "l1": lambda radius: L1Ball(jnp.asarray(radius)),
-        "l2": lambda radius: L2Ball(jnp.asarray(radius)),
-        "linf": lambda radius: LinfBall(jnp.asarray(radius)),
-    }
     with jax.enable_x64(True):
         try:
             model = SpuriousAttribute(
@@ -145,13 +139,13 @@ def waterbirds(
                 core_pixels,
                 spurious_pixels,
             )
-            attack = balls[norm](radius)
+            attack = ball(norm, radius)
         except InvalidInput as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         reports = [
             waterbirds_report(model, trained, attack, jnp.asarray(extra))
-            for trained in (balls[norm](0.0), attack)
+            for trained in (ball(norm, 0.0), attack)
         ]
         lines = _side_by_side(f"{norm} of radius {radius:g}", reports)
     print("\n".join(lines))

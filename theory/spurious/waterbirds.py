@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from theory.problem import Threat
+from theory.problem import L1Ball, L2Ball, LinfBall, Threat
 from theory.spurious.report import (
     GroupReport,
     Reliance,
@@ -71,6 +71,13 @@ def _pixels(model: SpuriousAttribute, angle: Array) -> tuple[Array, Array]:
     inside = jnp.cos(angle) * model.core_pixels**-0.5
     outside = jnp.sin(angle) * model.spurious_pixels**-0.5
     return jnp.where(core, inside, outside), core
+
+
+def ball(norm: str, radius: float) -> Threat:
+    """Returns the ball of a radius in one of the norms "l1", "l2" and "linf"."""
+    size = jnp.asarray(radius)
+    balls: dict[str, Threat] = {"l1": L1Ball(size), "l2": L2Ball(size), "linf": LinfBall(size)}
+    return balls[norm]
 
 
 def waterbirds_report(
