@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import xarray as xr
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize
 
 from figures.papers.lee2024.classes import class_variance, near_share
 from figures.papers.moayeri2022.classification import angles_left
@@ -14,11 +14,12 @@ from sims.sweep import file as sweep_file
 from sims.sweep import verdict
 from sims.sweep.plan import make_plan
 from sims.sweep.run import sweep
+from support.oracles import normal
 from theory.claims import evaluate
 from theory.claims.lee2024.classes import HUB, NEAR
 from theory.claims.registry import find
 
-Q = stats.norm.sf
+Q = normal.sf
 
 
 def _grid(**axes):
@@ -27,7 +28,7 @@ def _grid(**axes):
 
 
 def _middle_error(radius, far):
-    return 1 - max(stats.norm.cdf(NEAR / 2 - radius) - stats.norm.cdf(radius - far / 2), 0)
+    return 1 - max(normal.cdf(NEAR / 2 - radius) - normal.cdf(radius - far / 2), 0)
 
 
 @pytest.mark.slow
@@ -123,7 +124,7 @@ def _twin_excess(closeness, radius):
                     high = min(high, level / slope)
                 else:
                     low = max(low, level / slope)
-            return stats.norm.pdf(z) * max(stats.norm.cdf(high) - stats.norm.cdf(low), 0)
+            return normal.pdf(z) * max(normal.cdf(high) - normal.cdf(low), 0)
 
         kinks = [s * (HUB / 2 - radius) for s in (-1, 1)]
         errors.append(1 - integrate.quad(inside, -9, 9, points=kinks, limit=400, epsabs=1e-11)[0])

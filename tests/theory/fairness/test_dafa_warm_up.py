@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from support.oracles import normal
 from theory.domain import InvalidInput
 from theory.fairness import dafa_warm_up
 from theory.weights.dafa import dafa_weights
@@ -48,8 +49,8 @@ def test_the_whole_chain_is_that_of_training_twice_by_search(scheme):
         def risk(t, weights=weights):
             loss = np.ones(2) if scheme == "radius" else weights
             radii = cost * (np.ones(2) if scheme == "loss" else weights)
-            negative = stats.norm.cdf(-(t - radii[0]))
-            return loss[0] * negative + loss[1] * stats.norm.cdf((t + radii[1] - clean) / k)
+            negative = normal.cdf(-(t - radii[0]))
+            return loss[0] * negative + loss[1] * normal.cdf((t + radii[1] - clean) / k)
 
         t = optimize.minimize_scalar(
             risk, bounds=(-3, 6), method="bounded", options={"xatol": 1e-12}

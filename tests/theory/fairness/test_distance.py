@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from support.oracles import normal
 from theory.domain import InvalidInput
 from theory.fairness import distance, distance_fairness
 from theory.fairness.distance import Budgets
@@ -291,9 +292,9 @@ def test_the_fair_weight_is_fair_and_minimises_the_larger_error():
     for d, q, value in zip(delta, k, fair, strict=True):
         # One error rises with the threshold and the other falls: the larger is least between.
         t = optimize.brentq(
-            lambda t, d=d, q=q: stats.norm.cdf((t - d) / q) - stats.norm.cdf(-t), 0, d, xtol=1e-14
+            lambda t, d=d, q=q: normal.cdf((t - d) / q) - normal.cdf(-t), 0, d, xtol=1e-14
         )
-        worst = max(stats.norm.cdf((t - d) / q), stats.norm.cdf(-t))
+        worst = max(normal.cdf((t - d) / q), normal.cdf(-t))
         assert value <= worst + 1e-15
         assert worst <= value + 1e-13
     price = np.asarray(distance_fairness.fairness_price(delta, k))

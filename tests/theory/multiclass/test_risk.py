@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, stats
 
+from support.oracles import normal
 from theory.domain import InvalidInput
 from theory.multiclass import distances as class_distances
 from theory.multiclass import risk as multiclass
 from theory.numerics.halfspaces import Halfspaces, estimate_probability, probability
 from theory.problem import L1Ball, L2Ball, LinfBall
 
-PHI = stats.norm.cdf
+PHI = normal.cdf
 
 
 def _random(rng, count, dim):
@@ -43,7 +44,7 @@ def _by_quadrature(classes, scores, y, radius, order):
         for a, b, level in rows:
             edge = -(a * z + level) / b
             low, high = (max(low, edge), high) if b > 0 else (low, min(high, edge))
-        return stats.norm.pdf(z) * max(PHI(high) - PHI(low), 0)
+        return normal.pdf(z) * max(PHI(high) - PHI(low), 0)
 
     kinks = {-9.0, 9.0}
     for (a, b, u), (c, d, v) in itertools.combinations(rows, 2):
@@ -205,7 +206,7 @@ def test_distances_and_points_give_the_same_accuracies():
 def test_the_simplex_integral_is_that_of_another_quadrature():
     for classes, h in itertools.product((2, 4, 30, 1000), (-1.0, 0.5, 3.0)):
         truth = integrate.quad(
-            lambda u, h=h, c=classes: stats.norm.pdf(u) * PHI(np.sqrt(2) * h - u) ** (c - 1),
+            lambda u, h=h, c=classes: normal.pdf(u) * PHI(np.sqrt(2) * h - u) ** (c - 1),
             -12, 12, epsabs=1e-15, limit=400, points=[-4, -2, 0, 2, 4],
         )[0]  # fmt: skip
         mine = class_distances.simplex_accuracy(2 * h + 6, 1.0, 3.0, classes)
@@ -302,7 +303,7 @@ def test_the_near_boundary_is_the_cheap_one_to_move():
         cost, PHI(shift - margins) + PHI(-margins - shift) - 2 * PHI(-margins), atol=1e-15
     )
     assert (np.diff(cost) > 0).all()
-    second_order = 1e-4 * margins / stats.norm.pdf(margins)
+    second_order = 1e-4 * margins / normal.pdf(margins)
     np.testing.assert_allclose(cost[:6], second_order[:6], rtol=0.15)
     assert np.isnan(class_distances.boundary_shift(2.5, 0.01)[0])
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import optimize
 
+from support.oracles import normal
 from support.oracles.risk_search import BALLS, LAWS, attained_risk, least_risk, random_problem
 from theory.domain import InvalidInput
 from theory.problem import (
@@ -31,7 +32,7 @@ def _risk(parameters, means, scales, prior, radius, p):
     length, dual = np.linalg.norm(weight), np.abs(weight).sum() if p == np.inf else None
     loss = radius * (length if dual is None else dual)
     risks = [
-        stats.norm.cdf((loss - y * (weight @ mean + bias)) / (scale * length))
+        normal.cdf((loss - y * (weight @ mean + bias)) / (scale * length))
         for y, mean, scale in zip((-1, 1), means, scales, strict=True)
     ]
     return (1 - prior) * risks[0] + prior * risks[1]
@@ -85,8 +86,8 @@ def test_no_rule_found_by_search_beats_the_optimal_one(p, seed):
 )
 def test_shift_is_the_global_minimum_on_a_line(margin, scales, ratio):
     def risk(beta):
-        plus = stats.norm.cdf(-(margin + beta) / scales[1])
-        return (plus + ratio * stats.norm.cdf(-(margin - beta) / scales[0])) / (1 + ratio)
+        plus = normal.cdf(-(margin + beta) / scales[1])
+        return (plus + ratio * normal.cdf(-(margin - beta) / scales[0])) / (1 + ratio)
 
     shift = optimal.optimal_shift(jnp.asarray(margin), jnp.asarray(scales), jnp.asarray(ratio))
     grid = np.linspace(-60, 60, 240_001)
@@ -247,8 +248,8 @@ def test_classes_with_covariances_of_their_own(p, prior):
         weight, bias = x[:-1], x[-1]
         loss = radius * np.linalg.norm(weight, {1: np.inf, 2: 2, np.inf: 1}[p])
         lengths = [np.sqrt(weight @ c @ weight) for c in covariances]
-        negative = stats.norm.cdf((loss + weight @ means[0] + bias) / lengths[0])
-        return (1 - prior) * negative + prior * stats.norm.cdf(
+        negative = normal.cdf((loss + weight @ means[0] + bias) / lengths[0])
+        return (1 - prior) * negative + prior * normal.cdf(
             (loss - weight @ means[1] - bias) / lengths[1]
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from support.oracles import closed_forms
+from support.oracles import closed_forms, normal
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, L2Ball, LinfBall, LpBall
 from theory.spurious.risk import (
@@ -42,9 +42,7 @@ def full_risk(weight, row, radius, p, pixels):
     t, size = templates(*pixels), np.linalg.norm(weight)
     cost = radius * np.linalg.norm(weight, {1.0: np.inf, 2.0: 2, np.inf: 1}[p])
     core, spurious = m * weight @ t[0], n * weight @ t[1]
-    aligned, conflicting = (
-        stats.norm.sf((core + k * spurious - cost) / (s * size)) for k in (1, -1)
-    )
+    aligned, conflicting = (normal.sf((core + k * spurious - cost) / (s * size)) for k in (1, -1))
     return (1 + r) / 2 * aligned + (1 - r) / 2 * conflicting
 
 
