@@ -28,8 +28,9 @@ def train(
 
     Without words: a small network, robustly, on images that need no download, in some minutes.
     A training that was stopped goes on from its last epoch with the same command and ends in the
-    same numbers. A folder of another training is refused, never overwritten. With seeds=3 three
-    networks are trained and evaluated, in OUT/seed-0 and so on.
+    same numbers. A folder of another training, or what other code or other versions of the
+    libraries have begun, is refused, never overwritten. With seeds=3 three networks are trained
+    and evaluated, in OUT/seed-0 and so on.
     Exit status: 0 done; 2 bad input.
 
     Args:

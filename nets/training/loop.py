@@ -1,7 +1,7 @@
 """Training from epoch to epoch, of one seed or of several, until the last or a collapse."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def run_seeds(
         def tell(steps_done: int, before: int = epochs_before, of_all: int = steps_of_all) -> None:
             share((before + steps_done / of_all) / epochs)
 
-        ended = run_epoch(going, states, epochs_before + 1, tell)
+        ended = run_epoch(_Epoch(going, states, epochs_before + 1, tell))
         for i, (state, loss) in zip(going, ended, strict=True):
             current[i] = between_epochs.finish_epoch(trainings[i], current[i], state, loss)
         save(current)
@@ -85,25 +85,24 @@ def _is_over(progress: TrainingProgress, epochs: int) -> bool:
     return len(progress.records) >= epochs or stopped(progress)
 
 
-class _RunEpoch(Protocol):
-    """An epoch of some of the seeds."""
+class _Epoch(NamedTuple):
+    """An epoch of some of the seeds, before it.
 
-    def __call__(
-        self,
-        going: Sequence[int],
-        states: Sequence[TrainingState],
-        epoch: int,
-        after: Callable[[int], None],
-        /,
-    ) -> list[tuple[TrainingState, float]]:
-        """Returns the state and the mean loss of each seed after the epoch.
+    Args:
+        going: indices of the seeds among the trainings.
+        states: of these seeds.
+        number: from 1.
+        after: called with the steps done, those of all these seeds together.
+    """
 
-        Args:
-            going: indices of the seeds among the trainings.
-            states: of these seeds, before it.
-            epoch: from 1.
-            after: called with the steps done, those of all seeds together.
-        """
+    going: Sequence[int]
+    states: Sequence[TrainingState]
+    number: int
+    after: Callable[[int], None]
+
+
+# To the state after it and the mean loss of each of its seeds.
+_RunEpoch = Callable[[_Epoch], list[tuple[TrainingState, float]]]
 
 
 def _in_turn(trainings: Sequence[Training]) -> _RunEpoch:
@@ -114,21 +113,15 @@ def _in_turn(trainings: Sequence[Training]) -> _RunEpoch:
     on_device = {id(shared): _on_device(mesh, shared) for shared in images}
     steps = len(images[0].labels) // batch
 
-    def run_epoch(
-        going: Sequence[int],
-        states: Sequence[TrainingState],
-        epoch: int,
-        after: Callable[[int], None],
-    ) -> list[tuple[TrainingState, float]]:
+    def run_epoch(epoch: _Epoch) -> list[tuple[TrainingState, float]]:
         def run_seed(turn: int) -> tuple[TrainingState, float]:
-            seed = trainings[going[turn]].spec.seed
-            data = on_device[id(images[going[turn]])]
-            state = devices.replicate(mesh, states[turn])
-            return training_epoch.run_epoch(
-                step, state, data, seed, epoch, batch, lambda n: after(turn * steps + n)
-            )
+            which = epoch.going[turn]
+            seed, data = trainings[which].spec.seed, on_device[id(images[which])]
+            state = devices.replicate(mesh, epoch.states[turn])
+            after = lambda n: epoch.after(turn * steps + n)  # noqa: E731
+            return training_epoch.run_epoch(step, state, data, seed, epoch.number, batch, after)
 
-        return [run_seed(turn) for turn in range(len(going))]
+        return [run_seed(turn) for turn in range(len(epoch.going))]
 
     return run_epoch
 
@@ -139,21 +132,15 @@ def _all_at_once(trainings: Sequence[Training]) -> _RunEpoch:
     images, first_rows = batched_seeds.stacked_images([t.images.train for t in trainings])
     data, count = _on_device(mesh, images), len(trainings[0].images.train.labels)
 
-    def run_epoch(
-        going: Sequence[int],
-        states: Sequence[TrainingState],
-        epoch: int,
-        after: Callable[[int], None],
-    ) -> list[tuple[TrainingState, float]]:
-        seeds = [trainings[i].spec.seed for i in going]
+    def run_epoch(epoch: _Epoch) -> list[tuple[TrainingState, float]]:
+        seeds = [trainings[i].spec.seed for i in epoch.going]
         orders = [
-            [first_rows[i] + rows for rows in training_epoch.batches(seed, epoch, count, batch)]
-            for i, seed in zip(going, seeds, strict=True)
+            [begin + rows for rows in training_epoch.batches(seed, epoch.number, count, batch)]
+            for begin, seed in zip((first_rows[i] for i in epoch.going), seeds, strict=True)
         ]
-        states = devices.replicate(mesh, list(states))
-        return batched_seeds.run_epoch(
-            step, states, data, seeds, orders, epoch, lambda n: after(len(going) * n)
-        )
+        states = devices.replicate(mesh, list(epoch.states))
+        after = lambda n: epoch.after(len(seeds) * n)  # noqa: E731
+        return batched_seeds.run_epoch(step, states, data, seeds, orders, epoch.number, after)
 
     return run_epoch
 
