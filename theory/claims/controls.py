@@ -23,7 +23,7 @@ from theory.regression.risk import squared_risk
 from theory.rules import risk as linear
 
 Distortion = Callable[[Problem], Problem]
-Evaluation = Callable[[Problem], tuple[jax.Array, ...]]
+ClosedForm = Callable[[Problem], tuple[jax.Array, ...]]
 
 
 class Control(NamedTuple):
@@ -71,7 +71,7 @@ def _swapped(problem: Problem) -> tuple[jax.Array, ...]:
 
 
 # Each an error that a careful author could make, as small as a self-test of seconds can still see.
-PLANTS: tuple[tuple[str, Distortion, Evaluation], ...] = (
+PLANTS: tuple[tuple[str, Distortion, ClosedForm], ...] = (
     ("radius 5 % small", _radius_small, lambda problem: linear.class_risks(*problem)),
     ("wrong dual norm", _wrong_norm, lambda problem: linear.class_risks(*problem)),
     ("wrong law", _wrong_law, lambda problem: linear.class_risks(*problem)),
@@ -93,7 +93,7 @@ FAILING = (
 EQUALITIES = ("gaussian-robust-risk-l2", "cauchy-robust-risk-linf", "holtsmark-robust-risk-l2")
 
 
-def _distorted(claim: Claim, distort: Distortion, evaluate: Evaluation) -> Claim:
+def _distorted(claim: Claim, distort: Distortion, evaluate: ClosedForm) -> Claim:
     """The claim with the closed form of another problem than the one that is simulated."""
     return dataclasses.replace(claim, predict=lambda **p: evaluate(distort(claim.problem(**p))))
 

@@ -38,10 +38,10 @@ BLOCK = 1024
 ROUNDING = 1e-12
 
 # The values of each axis at n points, (n,).
-Points = dict[str, np.ndarray]
+AxisValues = dict[str, np.ndarray]
 
 
-def closed_form(claim: Claim, points: Points) -> np.ndarray:
+def closed_form(claim: Claim, points: AxisValues) -> np.ndarray:
     """Returns the closed form of a claim at n points in float64, (n, components).
 
     Args:
@@ -52,7 +52,7 @@ def closed_form(claim: Claim, points: Points) -> np.ndarray:
     return values
 
 
-def failing(claim: Claim, points: Points) -> np.ndarray:
+def failing(claim: Claim, points: AxisValues) -> np.ndarray:
     """Returns where the published form is false at n points, booleans (n, components)."""
     if claim.fails is None:
         shape = (len(next(iter(points.values()))), len(claim.estimand.components))
@@ -65,7 +65,7 @@ def failing(claim: Claim, points: Points) -> np.ndarray:
     return fails
 
 
-def simulated(claim: Claim, points: Points) -> np.ndarray:
+def simulated(claim: Claim, points: AxisValues) -> np.ndarray:
     """Returns the closed form of what is simulated, whatever the claim says of it.
 
     Args:
@@ -85,12 +85,12 @@ def simulated(claim: Claim, points: Points) -> np.ndarray:
     return combined
 
 
-def problems(claim: Claim, points: Points) -> Any:
+def problems(claim: Claim, points: AxisValues) -> Any:
     """Returns the problems of a claim at n points: NumPy fields in float64, (n, ...)."""
     return _evaluate(claim, points).problems
 
 
-def weights(claim: Claim, points: Points) -> np.ndarray:
+def weights(claim: Claim, points: AxisValues) -> np.ndarray:
     """Returns what each risk counts for in each component, (n, components, labels)."""
     return component_weights(problems(claim, points), claim.estimand)
 
@@ -103,7 +103,7 @@ class _Evaluated(NamedTuple):
     failing: Any
 
 
-def _evaluate(claim: Claim, points: Points) -> _Evaluated:
+def _evaluate(claim: Claim, points: AxisValues) -> _Evaluated:
     """Returns what a claim says at n points in float64.
 
     Closed form and problem share most of their work, so they are compiled as one function, once;

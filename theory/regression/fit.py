@@ -352,12 +352,10 @@ class BreakEven(NamedTuple):
 def break_even(problem: Regression, threat: Threat) -> BreakEven:
     """Returns the break-even factors of the correlation, by standard and by adversarial risk.
 
-    Args:
-        problem: one or many, with spurious features where the true weight is zero.
-        threat: an l_1, l_2 or l_inf ball.
+    Arguments as for `keep_or_drop`, whose fits are compared.
 
     Raises:
-        InvalidInput: for another type of threat.
+        InvalidInput: for another type of threat than an l_1, l_2 or l_inf ball.
 
     References:
         moayeri2022explicit; theory document C7.

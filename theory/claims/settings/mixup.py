@@ -48,7 +48,7 @@ def unequal_classes(imbalance_ratio: jax.Array, separation: float = 1.0) -> Gaus
     return GaussianMixture(separation * centres, scales, prior_of_ratio(imbalance_ratio))
 
 
-class Line(NamedTuple):
+class DirectionMargin(NamedTuple):
     """A direction: its margin without a threat, and what a unit of radius takes off it, () each."""
 
     natural: jax.Array
@@ -59,14 +59,14 @@ class Line(NamedTuple):
         return self.natural - radius * self.loss
 
 
-def direction_line(norm: Norm, radius: jax.Array, separation: float = 1.0) -> Line:
+def direction_line(norm: Norm, radius: jax.Array, separation: float = 1.0) -> DirectionMargin:
     """Returns the direction trained for a radius, (): the mean difference, shortened for l_inf."""
     gap = separation * jnp.asarray(HALF_GAP, radius.dtype)
     if norm is L2:
-        return Line(jnp.linalg.norm(gap), jnp.ones_like(radius))
+        return DirectionMargin(jnp.linalg.norm(gap), jnp.ones_like(radius))
     weight = jnp.maximum(gap - radius, 0)
     length = jnp.linalg.norm(weight)
-    return Line(jnp.sum(weight * gap) / length, jnp.sum(weight) / length)
+    return DirectionMargin(jnp.sum(weight * gap) / length, jnp.sum(weight) / length)
 
 
 def meeting_intercept(margin: jax.Array, ratio: jax.Array | float, square: jax.Array) -> jax.Array:
@@ -86,7 +86,9 @@ def meeting_intercept(margin: jax.Array, ratio: jax.Array | float, square: jax.A
     return (middle - root) / curve
 
 
-def line_risks(line: Line, radius: jax.Array | float, intercept: jax.Array) -> ClassRisks:
+def line_risks(
+    line: DirectionMargin, radius: jax.Array | float, intercept: jax.Array
+) -> ClassRisks:
     """Returns the class risks on the original law of an intercept, in units of the noise, ()."""
     margin = line.margin(radius)
     return ClassRisks(ndtr(intercept - margin), ndtr(-(intercept + margin) / SPREAD))
