@@ -56,11 +56,11 @@ class GateProblem:
     """Images, labels and two trained networks, in JAX and in torch."""
 
     def __init__(self, folder, points):
-        found = data.load("mnist", folder) if folder else data.load()
-        self.fingerprint = f"{found.name} {found.fingerprint}"
-        self.x = np.asarray(data.as_floats(found.test.images[:points]), np.float32)
-        self.y = np.asarray(found.test.labels[:points], np.int32)
-        train = found.train.images[:10_000], found.train.labels[:10_000]
+        digits = data.load("mnist", folder) if folder else data.load()
+        self.fingerprint = f"{digits.name} {digits.fingerprint}"
+        self.x = np.asarray(data.as_floats(digits.test.images[:points]), np.float32)
+        self.y = np.asarray(digits.test.labels[:points], np.int32)
+        train = digits.train.images[:10_000], digits.train.labels[:10_000]
         self.modules = {"mlp": build("mlp", 10, hidden=(64,)), "small-cnn": build("small-cnn", 10)}
         self.variables = {
             name: trained(module, *train, steps=300 if name == "mlp" else 120)
@@ -146,8 +146,8 @@ def our_run(logits, x, y, start, loss, steps, radius=RADIUS):
     """The same of ours, channels first."""
     run = functools.partial(ascend_adaptively, logits, LOSSES[loss], steps=steps)
     target = Target(x, y, LinfBall(jnp.asarray(radius, x.dtype)))
-    found = compiler.jit(run)(target, start)
-    return np.moveaxis(np.asarray(found.best), 3, 1), np.asarray(found.broken), found.loss
+    ascent = compiler.jit(run)(target, start)
+    return np.moveaxis(np.asarray(ascent.best), 3, 1), np.asarray(ascent.broken), ascent.loss
 
 
 def gate_float64(problem, loss, bar):

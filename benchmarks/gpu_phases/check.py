@@ -116,12 +116,12 @@ def correctness(
         ),
     ]
     with ThreadPoolExecutor(min(len(tasks), os.cpu_count() or 1)) as pool:
-        found = list(pool.map(_precisely, tasks))
+        results = list(pool.map(_precisely, tasks))
     return [
-        *_convolutions(*found[:2]),
-        *_outputs(*found[2:6]),
-        *_flags("PGD-10", *found[6:8]),
-        *_flags("Auto-PGD", *found[8:]),
+        *_convolutions(*results[:2]),
+        *_outputs(*results[2:6]),
+        *_flags("PGD-10", *results[6:8]),
+        *_flags("Auto-PGD", *results[8:]),
     ]
 
 
@@ -200,16 +200,16 @@ def _attacked(
     def logits(points: jax.Array) -> jax.Array:
         return module.apply(variables, points)
 
-    said = jnp.argmax(logits(x), -1).astype(jnp.int32)
-    found = attack(keys, logits, Target(x, said, LinfBall(radius)))
-    return said, found.success, found.loss
+    predicted = jnp.argmax(logits(x), -1).astype(jnp.int32)
+    result = attack(keys, logits, Target(x, predicted, LinfBall(radius)))
+    return predicted, result.success, result.loss
 
 
 def _flags(name: str, ours: Any, theirs: Any) -> list[PhaseCheck]:
     """Compares what an attack finds: one sample may stand at its threshold, or 2 % of them."""
-    (said, broken, loss), (wanted, flags, reference) = ours, theirs
+    (predicted, broken, loss), (wanted, flags, reference) = ours, theirs
     size = np.maximum(1, np.abs(reference))
-    differ = (said != wanted) | (broken != flags)
+    differ = (predicted != wanted) | (broken != flags)
     return [
         PhaseCheck(f"{name} flags that differ", float(np.mean(differ)), _few(len(flags))),
         PhaseCheck(f"{name} flags all alike", float(flags.all() or not flags.any()), 0.0),

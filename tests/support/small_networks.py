@@ -85,16 +85,18 @@ def exact_margin(params, x, y, radius):
     kind = np.repeat([0, 0, 1], [len(x), hidden, hidden])
     for other in set(range(w2.shape[1])) - {int(y)}:
         cost = np.concatenate([0 * x, w2[:, y] - w2[:, other], np.zeros(hidden)])
-        found = scipy.optimize.milp(
+        # A gap of 0: the default would stop where the bound is only near.
+        solution = scipy.optimize.milp(
             cost,
             integrality=kind,
             bounds=limits,
             constraints=scipy.optimize.LinearConstraint(rows, lower, upper),
             options={"mip_rel_gap": 0},
         )
-        assert found.status == 0, found.message
-        there = np.clip(found.x[: len(x)], low, high)
+        assert solution.status == 0, solution.message
+        # Clipped, since the solver's point may lie outside by its own tolerance.
+        there = np.clip(solution.x[: len(x)], low, high)
         z = np.maximum(there @ w1 + b1, 0) @ w2 + b2
         reached = max(reached, np.delete(z, y).max() - z[y])
-        bound = max(bound, b2[other] - b2[y] - found.mip_dual_bound)
+        bound = max(bound, b2[other] - b2[y] - solution.mip_dual_bound)
     return reached, bound

@@ -28,12 +28,12 @@ def network(arrays):
 
 def checks(steps):
     """Returns the windows as a dictionary from the step that closes one to its length."""
-    length, at, found = max(int(0.22 * steps), 1), 0, {}
+    length, at, windows = max(int(0.22 * steps), 1), 0, {}
     while at + length <= steps:
         at += length
-        found[at] = length
+        windows[at] = length
         length = max(length - max(int(0.03 * steps), 1), max(int(0.06 * steps), 1))
-    return found
+    return windows
 
 
 def run(judge, x, label, start, radius, steps, *, without=(), step_dtype=np.float64):
@@ -57,6 +57,7 @@ def run(judge, x, label, start, radius, steps, *, without=(), step_dtype=np.floa
         history.append(loss)
         window = checks(steps).get(i + 1)
         if window:
+            # The two conditions of Croce and Hein: too few rises, or nothing changed since.
             rises = np.sum(np.diff(history[-window - 1 :]) > 0)
             halved = rises <= 0.75 * window or (not halved and checked_loss >= best_loss)
             checked_loss = best_loss

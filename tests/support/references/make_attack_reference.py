@@ -1,10 +1,11 @@
 """Makes attack_reference.npz: what the authors' Auto-PGD finds on a small network, in float64.
 
-``python tests/make_attack_reference.py`` needs torch and pyautoattack 0.2.0 (a packaging of
-github.com/fra31/auto-attack) and takes a minute. The default dtype of torch is float64 and casts to
-float are casts to float64, because the reference makes its steps and its l1 projection in float32
-whatever the inputs are. Rows whose result hangs on the last bits of the weights (a loss that ties
-with an earlier one decides whether the step is halved) are marked, and compared by loss alone.
+``python tests/support/references/make_attack_reference.py`` needs torch and pyautoattack 0.2.0 (a
+packaging of github.com/fra31/auto-attack) and takes a minute. The default dtype of torch is float64
+and casts to float are casts to float64, because the reference makes its steps and its l1 projection
+in float32 whatever the inputs are. Rows whose result hangs on the last bits of the weights (a loss
+that ties with an earlier one decides whether the step is halved) are marked, and compared by loss
+alone.
 """
 
 import pathlib
@@ -17,7 +18,7 @@ RADII = {"Linf": 0.08, "L2": 0.5, "L1": 2.0}
 
 
 def problem():
-    """Return the network, its inputs and labels, and a starting point for each norm."""
+    """Returns the network, its inputs and labels, and a starting point for each norm."""
     rng = np.random.default_rng(20200813)
     size = int(np.prod(SHAPE))
     arrays = {
@@ -42,7 +43,7 @@ def problem():
 
 
 def run(arrays, norm, loss):
-    """Return best point, adversarial point, best loss and flag of the reference for every row."""
+    """Returns best point, adversarial point, best loss and flag of the reference for every row."""
     import torch
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 
@@ -71,7 +72,7 @@ def run(arrays, norm, loss):
 
 
 def stable(arrays, norm, loss, found):
-    """Return which rows stay the same to 1e-9 when weights and starts move by rounding errors."""
+    """Returns which rows stay the same to 1e-9 when weights and starts move by rounding errors."""
     rng, same = np.random.default_rng(0), found[4].copy()
     for _ in range(6):
         moved = {
@@ -85,7 +86,7 @@ def stable(arrays, norm, loss, found):
 
 
 def main():
-    """Run the reference on every norm and loss and write the file."""
+    """Runs the reference on every norm and loss and write the file."""
     import torch
 
     torch.set_default_dtype(torch.float64)
