@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import numpy.typing as npt
-from flax import linen, traverse_util
+from flax import traverse_util
 
 from nets.models import registry as models
+from nets.models.network import Network
 from sims.files import replace_whole, require_writable
 from theory.domain import InvalidInput
 
@@ -30,16 +31,16 @@ class Run(NamedTuple):
     Args:
         settings: `model`, `options`, `image_shape`, `class_names`, `data`, `fingerprint`,
             `precision`, float32 if it is missing, and whatever training records.
-        module: the linen module.
+        module: the network.
         variables: its parameters and statistics.
     """
 
     settings: dict[str, Any]
-    module: linen.Module
+    module: Network
     variables: Mapping[str, Any]
 
 
-def module_of(settings: Mapping[str, Any]) -> linen.Module:
+def module_of(settings: Mapping[str, Any]) -> Network:
     """Returns the module that the settings of a run describe."""
     return models.of_settings(
         settings["model"],
