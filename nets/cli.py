@@ -81,8 +81,8 @@ def compare(
     """
     from nets.evaluation import file as evaluation_file
 
-    evaluations = [evaluation_file.load(folder / f"{name}.nc") for folder in (first, second)]
-    print(evaluation_file.comparison(*evaluations, level))
+    before, after = (evaluation_file.load(folder / f"{name}.nc") for folder in (first, second))
+    print(evaluation_file.comparison(before, after, level))
     return 0
 
 

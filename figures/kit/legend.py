@@ -1,16 +1,20 @@
 """One legend for all panels of a figure, in which every label stands once."""
 
 from collections.abc import Iterable
+from typing import Literal
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+Place = Literal["outside upper center", "outside lower center", "outside right center"]
 
 
 def shared_legend(
     figure: Figure,
     panels: Iterable[Axes] | None = None,
     columns: int = 4,
-    where: str = "outside upper center",
+    where: Place = "outside upper center",
 ) -> None:
     """Puts the labels of some panels, each once, into a legend beside them.
 
@@ -20,7 +24,7 @@ def shared_legend(
         columns: of the legend.
         where: a place of `matplotlib.figure.Figure.legend`, outside of the panels.
     """
-    handles = {}
+    handles: dict[str, Artist] = {}
     for axes in figure.axes if panels is None else panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             # The first one stands for all: the panels draw a label alike.

@@ -91,13 +91,8 @@ def draw_estimates(
         label: for the legend.
         style: of `matplotlib.axes.Axes.errorbar`.
     """
-    axes.errorbar(
-        x,
-        estimates.middle,
-        yerr=estimates.bars,
-        label=label,
-        **{"fmt": look.marker, "color": look.colour, "zorder": 3} | style,
-    )
+    named: dict[str, Any] = {"fmt": look.marker, "color": look.colour, "zorder": 3}
+    axes.errorbar(x, estimates.middle, yerr=estimates.bars, label=label, **(named | style))
 
 
 def draw_failing(

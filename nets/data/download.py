@@ -160,7 +160,7 @@ def _digest_of(path: pathlib.Path, like: str) -> str:
                 hasher.update(block)
     except OSError as error:
         raise InvalidInput(f"output = {path}: cannot be read ({error.strerror})") from error
-    return hasher.hexdigest()
+    return str(hasher.hexdigest())
 
 
 def _receive(
@@ -190,7 +190,7 @@ def _receive(
         # On the disk before the rename, or a power cut could leave an empty file of the right name.
         handle.flush()
         os.fsync(handle.fileno())
-    return hasher.hexdigest()
+    return str(hasher.hexdigest())
 
 
 def _require_size(url: str, size: int, limit: int) -> None:

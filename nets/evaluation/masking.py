@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax.tree_util import Partial
@@ -67,7 +68,7 @@ def check_masking(
     radius = float(np.asarray(threat.radius))
     if not radius > 0:
         raise InvalidInput(f"masking: the radius must be above 0 for these checks, is {radius:g}")
-    x, y = to_floats(images[:SAMPLES]), labels[:SAMPLES].astype(np.int32)
+    x, y = to_floats(jnp.asarray(images[:SAMPLES])), labels[:SAMPLES].astype(np.int32)
     measured: MaskingMeasurements = _measured(
         apply, variables, jax.random.fold_in(key, SALT), x, y, threat
     )

@@ -247,9 +247,9 @@ def _compiled(
             return apply(variables, points)
 
         if method is not None:
-            own = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, salt), turn))
+            salted = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, salt), turn))
             target = Target(x, labels, threat, bounds)
-            x_adv = method.run(own(keys), logits_of, target, turn).x_adv
+            x_adv = method.run(salted(keys), logits_of, target, turn).x_adv
         logits = logits_of(x_adv)
         finite = jnp.isfinite(logits).all(-1)
         return _Block(

@@ -69,7 +69,8 @@ def mcnemar(counts: Paired) -> Floats:
     discordant = counts.only_first + counts.only_second
     fewer = np.minimum(counts.only_first, counts.only_second)
     # Twice the smaller tail counts the middle value twice where both are equal: hence the 1.
-    return np.minimum(1.0, 2 * stats.binom.cdf(fewer, discordant, 0.5))
+    p_values: Floats = np.minimum(1.0, 2 * stats.binom.cdf(fewer, discordant, 0.5))
+    return p_values
 
 
 def holm(p_values: np.ndarray) -> Floats:

@@ -17,6 +17,7 @@ from nets.evaluation import protocols
 from nets.evaluation.masking import check_masking
 from nets.evaluation.outcomes import BLOCK
 from nets.evaluation.outcomes import evaluate as outcomes_of
+from nets.evaluation.per_class import class_counts
 from nets.models import registry as models
 from nets.runs import folder as run_folder
 from nets.runs.folder import Run
@@ -111,7 +112,7 @@ def require_samples(data: DataSet, samples: int | None) -> None:
     count, labels = len(data.test.labels), data.test.labels[:samples]
     if samples is not None and not 1 <= samples <= count:
         raise InvalidInput(f"samples = {samples}: must lie in [1, {count}]")
-    counts = evaluation_file.class_counts(labels, labels == labels, len(data.class_names))
+    counts = class_counts(labels, labels == labels, len(data.class_names))
     evaluation_file.require_every_class(counts, data.class_names)
 
 

@@ -5,7 +5,7 @@ count for one of the networks. Everything is on the host, in float64.
 """
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +32,14 @@ class SeedCounts(NamedTuple):
         trials: images of each class, (K,).
     """
 
-    same: NDArray
-    none: NDArray
-    whole: NDArray
-    trials: NDArray
+    same: NDArray[Any]
+    none: NDArray[Any]
+    whole: NDArray[Any]
+    trials: NDArray[Any]
 
 
 def worst_class_interval(
-    first: NDArray, second: NDArray, labels: NDArray, classes: int, level: float
+    first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any], classes: int, level: float
 ) -> Bounds:
     """Returns an interval of the mean over S networks of min_k a_k - min_k b_k.
 
@@ -95,7 +95,7 @@ def worst_class_interval(
 
 
 def best_change_interval(
-    first: NDArray, second: NDArray, labels: NDArray, classes: int, level: float
+    first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any], classes: int, level: float
 ) -> Bounds:
     """Returns an interval of the mean over networks of max_k a_k - max_k b_k.
 
@@ -107,17 +107,20 @@ def best_change_interval(
     return Bounds(-high, -low)
 
 
-def worst(flags: NDArray, labels: NDArray, classes: int) -> NDArray:
+def worst(flags: NDArray[Any], labels: NDArray[Any], classes: int) -> NDArray[Any]:
     """Returns the smallest class accuracy of each network, (S,), from flags (S, n)."""
-    return accuracies(flags, labels, classes).min(-1)
+    smallest: NDArray[Any] = accuracies(flags, labels, classes).min(-1)
+    return smallest
 
 
-def accuracies(flags: NDArray, labels: NDArray, classes: int) -> NDArray:
+def accuracies(flags: NDArray[Any], labels: NDArray[Any], classes: int) -> NDArray[Any]:
     """Returns the class accuracies, (..., K), from flags (..., n)."""
     return np.stack([flags[..., labels == k].mean(-1) for k in range(classes)], -1)
 
 
-def count(first: NDArray, second: NDArray, labels: NDArray, classes: int) -> SeedCounts:
+def count(
+    first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any], classes: int
+) -> SeedCounts:
     """Returns what `worst_class_interval` needs of the flags (S, n), which is a few counts."""
     number = len(first)
     members = _members(number)
@@ -132,12 +135,14 @@ def count(first: NDArray, second: NDArray, labels: NDArray, classes: int) -> See
     return SeedCounts(same, none, whole, np.bincount(labels, minlength=classes))
 
 
-def _members(number: int) -> NDArray:
+def _members(number: int) -> NDArray[Any]:
     """Returns which networks are in each subset, (2^S, S)."""
     return (np.arange(2**number)[:, None] >> np.arange(number)) & 1
 
 
-def _low_end(first: NDArray, second: NDArray, labels: NDArray, classes: int, level: float) -> float:
+def _low_end(
+    first: NDArray[Any], second: NDArray[Any], labels: NDArray[Any], classes: int, level: float
+) -> float:
     counts = count(first, second, labels, classes)
     rates = bets(int(counts.trials.min()), level)
     chosen = subsets(classes, len(first))
@@ -152,7 +157,7 @@ def _low_end(first: NDArray, second: NDArray, labels: NDArray, classes: int, lev
     return low
 
 
-def subsets(classes: int, number: int) -> NDArray:
+def subsets(classes: int, number: int) -> NDArray[Any]:
     """Returns for each choice of a class for every network who chose each class.
 
     Args:
@@ -165,10 +170,13 @@ def subsets(classes: int, number: int) -> NDArray:
     chosen = np.array(list(itertools.product(range(classes), repeat=number)))
     mine = chosen[:, None, :] == np.arange(classes)[:, None]
     # Bit s of a subset says that network s is in it.
-    return mine @ (1 << np.arange(number))
+    subset: NDArray[Any] = mine @ (1 << np.arange(number))
+    return subset
 
 
-def least_evidence(counts: SeedCounts, chosen: NDArray, rates: NDArray, change: float) -> float:
+def least_evidence(
+    counts: SeedCounts, chosen: NDArray[Any], rates: NDArray[Any], change: float
+) -> float:
     """Returns the least log-evidence, over choices of worst classes, against "at most `change`".
 
     Args:
@@ -191,7 +199,9 @@ def least_evidence(counts: SeedCounts, chosen: NDArray, rates: NDArray, change: 
     return float(np.logaddexp(paired, spread).min())
 
 
-def _log_evidence(counts: SeedCounts, rates: NDArray, change: float) -> tuple[NDArray, ...]:
+def _log_evidence(
+    counts: SeedCounts, rates: NDArray[Any], change: float
+) -> tuple[NDArray[Any], ...]:
     """Returns log prod (1 + r c (V - t)) over the images of a class, for `same`, `none`, `whole`.
 
     V is the sum that is counted, divided by S. For fixed rates r c, c the smallest number of images

@@ -105,7 +105,8 @@ def _backward(
 ) -> tuple[jax.Array, jax.Array]:
     def chosen(fast: Callable[..., Any], plain: Callable[..., Any]) -> jax.Array:
         bind = functools.partial(functools.partial, steps=steps, pads=pads)
-        return lax.platform_dependent(*kept, g, cpu=bind(fast), default=bind(plain))
+        gradient: jax.Array = lax.platform_dependent(*kept, g, cpu=bind(fast), default=bind(plain))
+        return gradient
 
     # Two choices, so that an attack, which needs the first alone, does not compute the second.
     return chosen(input_gradient, lax_input_gradient), chosen(kernel_gradient, lax_kernel_gradient)
@@ -118,14 +119,17 @@ def lax_input_gradient(
     x: jax.Array, kernel: jax.Array, g: jax.Array, steps: _Pair, pads: tuple[_Pair, _Pair]
 ) -> jax.Array:
     """Returns what JAX itself derives for `input_gradient`, of the same arrays, (n, h, w, c)."""
-    return jax.linear_transpose(lambda x: _plain(x, kernel, steps, pads), x)(g)[0]
+    gradient: jax.Array = jax.linear_transpose(lambda x: _plain(x, kernel, steps, pads), x)(g)[0]
+    return gradient
 
 
 def lax_kernel_gradient(
     x: jax.Array, kernel: jax.Array, g: jax.Array, steps: _Pair, pads: tuple[_Pair, _Pair]
 ) -> jax.Array:
     """Returns what JAX itself derives for `kernel_gradient`, of the same arrays, (kh, kw, c, o)."""
-    return jax.linear_transpose(lambda kernel: _plain(x, kernel, steps, pads), kernel)(g)[0]
+    back = jax.linear_transpose(lambda kernel: _plain(x, kernel, steps, pads), kernel)
+    gradient: jax.Array = back(g)[0]
+    return gradient
 
 
 def input_gradient(
@@ -210,7 +214,8 @@ def max_pool(x: jax.Array) -> jax.Array:
     if x.ndim != 4 or min(x.shape[1:3]) < 2:
         raise InvalidInput(f"x.shape = {x.shape}: must be (n, h, w, c), h, w >= 2, to be pooled")
     # The gradient of a windowed maximum is a select-and-scatter, which XLA runs slowly on CPU.
-    return lax.platform_dependent(x, cpu=pool_by_slices, default=pool_by_windows)
+    pooled: jax.Array = lax.platform_dependent(x, cpu=pool_by_slices, default=pool_by_windows)
+    return pooled
 
 
 def pool_by_windows(x: jax.Array) -> jax.Array:

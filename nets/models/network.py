@@ -180,6 +180,7 @@ class Network(nn.Module):
 
         def call(x: jax.Array) -> jax.Array:
             with jax.numpy_dtype_promotion("standard"):  # flax promotes to float32 for accuracy
-                return layer(x)
+                normalised: jax.Array = layer(x)
+                return normalised
 
         return call

@@ -191,7 +191,8 @@ def initialise(
         raise InvalidInput(f"image_shape = {image_shape!r}: must be (h, w, c), integers >= 1")
     # What a network needs of an image is known to its layers: their word is passed on.
     try:
-        return _start(key, module, shape)
+        variables: Mapping[str, Any] = _start(key, module, shape)
+        return variables
     except InvalidInput as error:
         raise InvalidInput(
             f"image_shape = {shape}: does not fit this {type(module).__name__}: {error}"

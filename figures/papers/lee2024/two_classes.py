@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from figures.kit.legend import shared_legend
+from figures.kit.legend import Place, shared_legend
 from figures.kit.panel import draw_panel
 from figures.kit.registry import picture
 from theory.fairness import dafa_warm_up
@@ -22,7 +22,7 @@ ERRORS, DISPARITY, FALLS = (
     "distance-raises-disparity",
     "distance-lowers-every-error",
 )
-BELOW = "outside lower center"
+BELOW: Place = "outside lower center"
 DISTANCE_LABEL = "distance under attack, sds of class −, [0, ∞)"
 
 

@@ -71,7 +71,7 @@ def draw_size(
     axes.plot(x, disparity, look.line, color=look.colour, label="with mixing, theory")
     part = dataset.sel(dict(fixed))
     # Component 0 is the disparity; the claim of a point fails when any of its components does.
-    failing = part["fails"].values.astype(bool).any(-1)
+    failing = np.asarray(part["fails"].values.astype(bool).any(-1))
     label = "with mixing, simulation"
     simulated, labels = estimates_of(part.isel(component=0)), (label, f"{label} (claim fails)")
     draw_failing(axes, part[along].values, simulated, failing, look, labels)
