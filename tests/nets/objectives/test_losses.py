@@ -13,7 +13,6 @@ from nets.attacks import ball, gradient
 from nets.attacks.attack import keys_of
 from nets.objectives import inner_attack
 from nets.objectives import losses as objectives
-from nets.training.collapse import collapsed
 from sims.training import step as training_step
 from sims.training.setup import Lanes, Rule, Settings
 from theory.domain import InvalidInput
@@ -365,25 +364,6 @@ def test_two_moves_share_one_gradient_and_one_move_is_the_plain_ascent():
     plain = gradient.ascend(lambda points: points @ w, x, x, LinfBall(0.2), FREE, steps=3, step=0.1)
     np.testing.assert_allclose(plain, x + 0.06 * np.sign(w), atol=1e-15)
     del y
-
-
-def test_the_probe_speaks_up_above_twenty_points_and_not_before():
-    assert not collapsed([], 256)
-    assert not collapsed([100], 256)
-    assert not collapsed([10, 200, 149, 180], 256)
-    assert not collapsed([60, 40], 100)  # exactly twenty points
-    assert collapsed([60, 39], 100)
-    assert collapsed([60, 50, 45, 39], 100)  # slowly, which the check before would not show
-    assert not collapsed([60, 39, 45], 100)  # it has come back
-    assert collapsed([60, 49], 100, drop=10.0)
-    for arguments, message in (
-        (([300], 256), "correct = 300"),
-        (([0.5, 0.4], 1), "counts of images"),
-        (([1], 0), "size = 0"),
-        (([1], 5, 0.0), "drop = 0"),
-    ):
-        with pytest.raises(InvalidInput, match=message):
-            collapsed(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from support.oracles import closed_forms
 from support.oracles.risk_search import BALLS
 from theory.domain import InvalidInput
-from theory.problem import GaussianMixture, LinearClassifier, LinfBall, LpBall, StableMixture
+from theory.problem import (
+    GaussianMixture,
+    L2Ball,
+    LinearClassifier,
+    LinfBall,
+    LpBall,
+    StableMixture,
+)
 from theory.rules import risk as linear
 
 ORDERS = (1, 2, np.inf)
