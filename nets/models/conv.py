@@ -220,7 +220,8 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 def pool_by_windows(x: jax.Array) -> jax.Array:
     """Returns the maxima of images (n, h, w, c) by XLA's windowed reduction, slow on CPU."""
-    return nn.max_pool(x, (2, 2), (2, 2))
+    pooled: jax.Array = nn.max_pool(x, (2, 2), (2, 2))
+    return pooled
 
 
 def pool_by_slices(x: jax.Array) -> jax.Array:

@@ -66,8 +66,9 @@ def test_rounded_pixels_are_found_out_and_the_advice_is_printed(datasets):
     raised = dataset["check"].values[(dataset["masking"] > dataset["masking_limit"]).values]
     assert {"zero_gradients", "stuck"} <= set(raised)
     assert float(dataset["masking"].sel(check="zero_gradients")) == 1
-    # What it is there for: the attacks see a network that looks robust.
-    assert float(dataset["correct"][-1].mean()) > 0.9
+    # What it is there for: to the attacks the network looks more robust than the one inside it.
+    robust = {name: float(each["correct"][-1].mean()) for name, each in datasets.items()}
+    assert robust["rounded"] > robust["honest"] + 0.1
     text = evaluation_file.summary(dataset)
     assert f"gradient masking: {len(raised)} of 9 checks" in text
     assert "may be too high" in text
