@@ -272,7 +272,8 @@ def _is_inside(threat: Threat, x_adv: jax.Array, x: jax.Array, bounds: Bounds) -
     flat = x_adv.reshape(x.shape[0], -1)
     span = slack * jnp.maximum(jnp.max(jnp.abs(flat), -1), 1) * flat.shape[1] ** 0.5
     in_ball = norm(threat, x_adv - x) <= threat.radius * (1 + slack) + span
-    return in_ball & ((flat >= bounds[0]) & (flat <= bounds[1])).all(-1)
+    inside: jax.Array = in_ball & ((flat >= bounds[0]) & (flat <= bounds[1])).all(-1)
+    return inside
 
 
 def _predicted_class(logits: jax.Array, labels: jax.Array, finite: jax.Array) -> jax.Array:
