@@ -1,5 +1,6 @@
 """Strict settings for every test: float64 by default, no silent promotion of dtype or rank."""
 
+import collections
 import os
 import pathlib
 import subprocess
@@ -35,6 +36,15 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests go first, so that no worker is left alone with one at the end.
+
+    The order within a file stays: its tests share what was compiled.
+    """
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True, scope="session")
