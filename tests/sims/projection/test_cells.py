@@ -149,6 +149,7 @@ def checksum(alphas, devices):
     return " ".join(sorted(found))
 
 
+@pytest.mark.slow
 def test_devices_and_chunks_do_not_change_a_bit():
     expected = [checksum(alphas, jax.devices()[:1]) for alphas in (None, ALPHAS)]
     assert all(len(digest) == 64 for digest in expected)

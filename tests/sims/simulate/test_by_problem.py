@@ -35,6 +35,7 @@ def _same(a, b):
     return all(np.array_equal(a[name], b[name]) for name in TOTALS)
 
 
+@pytest.mark.slow
 def test_chunks_do_not_change_a_bit(whole):
     assert whole["losses"].dtype == np.float64
     assert (whole["trials"] == TRIALS).all()
@@ -50,6 +51,7 @@ def test_x64_and_the_grid_around_a_point_do_not_change_a_bit(whole):
     assert not _same(whole, sweep(CLAIM, GRID, trials=TRIALS, seed=6))
 
 
+@pytest.mark.slow
 def test_shards_merge_and_a_stopped_run_goes_on_to_the_same_file(whole, tmp_path):
     paths = [tmp_path / f"{i}.nc" for i in (1, 2)]
     for i, path in enumerate(paths, 1):
@@ -72,6 +74,7 @@ def test_shards_merge_and_a_stopped_run_goes_on_to_the_same_file(whole, tmp_path
         sweep(CLAIM, GRID, path=path, **(settings | {"seed": 6}))
 
 
+@pytest.mark.slow
 def test_the_sums_are_those_of_the_draws_in_plain_numpy(whole):
     """The draws are the simulator's own, so that only rounding of float32 may differ."""
     plan = make_plan(CLAIM, GRID, trials=TRIALS, seed=5)
@@ -97,6 +100,7 @@ def test_the_sums_are_those_of_the_draws_in_plain_numpy(whole):
             np.testing.assert_allclose(mine, values.sum(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_until_goes_on_to_its_width_and_resumes(tmp_path):
     path = tmp_path / "a.nc"
     settings = {"until": 0.05, "seed": 1, "chunk": 4 * BLOCK, "path": path}
@@ -130,6 +134,7 @@ def test_a_point_not_drawn_is_not_judged():
     assert summarise(judged).points == 2
 
 
+@pytest.mark.slow
 def test_one_executable_sums_for_all_norms():
     jax.clear_caches()
     with compiled_functions() as compiled:

@@ -211,6 +211,7 @@ def test_grid_texts_mean_what_they_look_like():
     assert parse_grid("radius=0,2") == ("radius", (0.0, 2.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussian-robust-risk-l2", "stable-robust-risk"])
 def test_one_executable_counts_a_whole_grid_and_all_claims_of_its_kind(name):
     jax.clear_caches()
