@@ -10,7 +10,7 @@ from nets.fairness.method import FairnessMethod
 from nets.fairness.statistics import Statistics
 from nets.objectives.losses import Terms
 from theory.domain import NON_NEGATIVE, Interval, InvalidInput, require_inside, require_known
-from theory.weights.dafa import Attack, Ties, Transfer, dafa_budget, dafa_weights
+from theory.weights.dafa import BudgetRule, Ties, Transfer, dafa_budget, dafa_weights
 
 _OPEN = Interval.parse("(0, 1)")
 
@@ -28,7 +28,7 @@ def dafa(
     floor: float | None = 0.05,
     ties: Ties = "keep",
     transfer: Transfer = "balanced",
-    attack: Attack = "scaled",
+    attack: BudgetRule = "scaled",
 ) -> FairnessMethod:
     """Returns DAFA: weights W from the class similarities of epoch `warm_up`, then held.
 
@@ -54,7 +54,7 @@ def dafa(
     for name, choice, kind in (
         ("ties", ties, Ties),
         ("transfer", transfer, Transfer),
-        ("attack", attack, Attack),
+        ("attack", attack, BudgetRule),
     ):
         require_known(name, choice, get_args(kind))
     require_inside("strength", strength, NON_NEGATIVE, "the strength lambda of the transfers")

@@ -17,7 +17,7 @@ SIZE = r"(?:\.\.\.|\*?\w+'?(?:\s*[-+*/]\s*\w+)*)"
 # `(n, d)`, `(...)`, `(2,)`, `(K)`, `()`: one long word in parentheses is a remark and no shape.
 SHAPE = re.compile(rf"\((?:|\.\.\.|\w{{1,2}}|{SIZE},|{SIZE}(?:,\s*{SIZE})+,?)\)")
 # An entry of references.bib: a name and a year.
-KEY = re.compile(r"\b[a-z]+(?:18|19|20)\d\d[a-z]*\b")
+KEY = re.compile(r"\b[a-z]+(?:18|19|20)\d\d[a-z]*\d*\b")
 
 Definition = ast.FunctionDef | ast.ClassDef
 

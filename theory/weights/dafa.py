@@ -19,7 +19,6 @@ from theory.noun import require_shape, require_values
 Ties = Literal["keep", "lower-both"]
 Transfer = Literal["balanced", "before-2024-09"]
 BudgetRule = Literal["scaled", "reference-pgd"]
-Attack = BudgetRule  # the name under which `nets.fairness.dafa` still takes it
 
 _ROW_SUM = 1e-4  # means of softmax rows in float32 are far closer to sum one
 _SHARE = Interval.parse("[0, 1]")
