@@ -107,9 +107,10 @@ def class_covariance_classifier(
 
     >>> from theory.problem import L2Ball
     >>> means = [[-1.0, -0.6], [1.0, 0.6]]
-    >>> shapes = jnp.asarray([[[0.5, -0.2], [-0.2, 1.2]], [[1.0, 0.4], [0.4, 0.6]]])
-    >>> rule = class_covariance_classifier(means, shapes, 1 / 3, L2Ball(0.3))
-    >>> rule.weight.round(6).tolist(), round(float(rule.bias), 6)
+    >>> with jax.enable_x64(True):
+    ...     shapes = jnp.asarray([[[0.5, -0.2], [-0.2, 1.2]], [[1.0, 0.4], [0.4, 0.6]]])
+    ...     rule = class_covariance_classifier(means, shapes, 1 / 3, L2Ball(0.3))
+    ...     rule.weight.round(6).tolist(), round(float(rule.bias), 6)
     ([0.921855, 0.387534], -0.253623)
     """
     covariances = jnp.asarray(covariances)
