@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import xarray as xr
 
-from figures.kit.registry import Picture
+from figures.kit.picture import Picture
 from sims.sweep.verdict import summarise
 from theory.claims.registry import bibtex, find
 

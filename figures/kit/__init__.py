@@ -1,8 +1,8 @@
 """What every figure shares: the registry of figures, panels, and how things are drawn and named.
 
-`registry` finds the figures of `figures.papers`; a claim without one gets the `default`. A `panel`
-is a claim against one of its axes, drawn in one `style`, with the `labels` and the `legend` that
-figures have in common.
+A `picture` is declared in `figures.papers`, where the `registry` finds it; a claim without one gets
+the `default`. A `panel` is a claim against one of its axes, drawn in one `style`, with the `labels`
+and the `legend` that figures have in common.
 """
 
-__all__ = ["default", "labels", "legend", "panel", "registry", "style"]
+__all__ = ["default", "labels", "legend", "panel", "picture", "registry", "style"]

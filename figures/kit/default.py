@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from figures.kit.labels import axis_label
 from figures.kit.legend import shared_legend
 from figures.kit.panel import draw_panel
-from figures.kit.registry import Picture
+from figures.kit.picture import Picture
 from theory.claims.registry import find
 
 MOST_PANELS = 4

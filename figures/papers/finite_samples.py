@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from figures.kit.legend import shared_legend
 from figures.kit.panel import draw_estimates, estimates_of
-from figures.kit.registry import picture
+from figures.kit.picture import picture
 from figures.kit.style import SERIES, Series
 
 COUNTED = ("hoeffding-bound", "empirical-bernstein-bound", "exact-binomial-bound")

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from figures.kit import registry as figure_registry
+from figures.kit import picture as figure_kit
 from nets.attacks.attack import Target
 from nets.data import load, sources
 from nets.fairness.statistics import Statistics
@@ -62,10 +62,10 @@ def test_the_theorem_is_a_sound_claim_that_simulation_agrees_with(claim):
 
 
 def test_the_figure_draws_the_claim(claim, monkeypatch):
-    monkeypatch.setattr(figure_registry, "_REGISTRY", {})
+    monkeypatch.setattr(figure_kit, "DRAWN", {})
     monkeypatch.setattr("figures.kit.panel.find", {claim.name: claim}.get)
     drawing = _run("figure")
-    (picture,) = figure_registry._REGISTRY.values()
+    (picture,) = figure_kit.DRAWN.values()
     assert picture.claims == (claim.name,)
     figure = drawing["one_coordinate"]({claim.name: sweep(claim, trials=1000)})
     assert figure.axes[0].get_xlabel()

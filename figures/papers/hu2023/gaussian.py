@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from figures.kit.labels import IMBALANCE_RATIO, LAWS, NORMS, RESIDUAL, radius_label
 from figures.kit.legend import shared_legend
 from figures.kit.panel import draw_panel
-from figures.kit.registry import picture
+from figures.kit.picture import picture
 
 RISKS = tuple(f"{law}-robust-risk-{norm}" for norm in NORMS for law in LAWS)
 SOLVED = ("l2", "linf")

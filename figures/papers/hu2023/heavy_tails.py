@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from figures.kit.labels import IMBALANCE_RATIO, law_name, radius_label
 from figures.kit.legend import shared_legend
 from figures.kit.panel import dense_points, draw_panel, estimates_of
-from figures.kit.registry import picture
+from figures.kit.picture import picture
 from figures.kit.style import SERIES
 from theory.claims import evaluate
 from theory.claims.evaluate import row_by_row

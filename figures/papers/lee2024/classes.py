@@ -17,7 +17,7 @@ from figures.kit.panel import (
     draw_panel,
     estimates_of,
 )
-from figures.kit.registry import picture
+from figures.kit.picture import picture
 from figures.kit.style import SERIES
 from theory.claims import evaluate
 from theory.claims.lee2024.classes import NEAR

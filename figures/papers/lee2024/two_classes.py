@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from figures.kit.legend import Place, shared_legend
 from figures.kit.panel import draw_panel
-from figures.kit.registry import picture
+from figures.kit.picture import picture
 from theory.fairness import dafa_warm_up
 from theory.fairness.distance import class_errors
 from theory.fairness.distance_fairness import peak_error

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from figures.kit.labels import NORMS, radius_label
 from figures.kit.legend import shared_legend
 from figures.kit.panel import DENSE, draw_panel
-from figures.kit.registry import picture
+from figures.kit.picture import picture
 from figures.kit.style import SERIES
 from theory.claims.moayeri2022.classification import tried
 from theory.problem import L1Ball, L2Ball, LinfBall, Threat

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from figures.kit.labels import NORMS, RESIDUAL, radius_label
 from figures.kit.legend import shared_legend
 from figures.kit.panel import DENSE, draw_estimates, draw_panel, estimates_of
-from figures.kit.registry import picture
+from figures.kit.picture import picture
 from figures.kit.style import SERIES, Series
 from figures.papers.moayeri2022.classification import BALLS
 from theory.claims import evaluate

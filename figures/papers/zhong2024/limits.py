@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.kit.legend import shared_legend
-from figures.kit.registry import picture
+from figures.kit.picture import picture
 from figures.papers.zhong2024.mixup import COEFFICIENT, Curves, draw_size
 from theory.claims.settings.mixup import SPREAD
 from theory.claims.settings.two_classes import HALF_GAP

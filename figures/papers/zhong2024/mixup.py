@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from figures.kit.labels import RESIDUAL, radius_label
 from figures.kit.legend import shared_legend
 from figures.kit.panel import dense_points, draw_failing, draw_panel, estimates_of
-from figures.kit.registry import picture
+from figures.kit.picture import picture
 from figures.kit.style import SERIES
 from theory.claims import evaluate
 from theory.claims.registry import find
