@@ -14,6 +14,7 @@ from figures.kit.picture import Picture
 from theory.claims.registry import find
 
 MOST_PANELS = 4
+LEGEND_ROW = 0.17  # inches
 
 
 def picture_of(name: str) -> Picture:
@@ -48,7 +49,9 @@ def draw(dataset: xr.Dataset) -> Figure:
         axes[1, 0].set_ylabel("simulation\n− theory")
     figure.supxlabel(axis_label(claim), fontsize="medium")
     labels = axes[0, 0].get_legend_handles_labels()[1]
-    shared_legend(figure, axes[:1, 0], min(len(labels), 4))
+    rows = shared_legend(figure, axes[:1, 0], min(len(labels), 4))
+    # The figure has room for two rows; more of them must not squeeze the panels.
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * max(rows - 2, 0))
     return figure
 
 

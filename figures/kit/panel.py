@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from figures.kit.style import BOUND, Series, series
 from theory.claims import evaluate
@@ -48,6 +49,15 @@ def is_logarithmic(values: np.ndarray) -> bool:
     """Returns whether an axis with these values, (n,), reads better on a logarithmic scale."""
     # From a factor of 20 on a linear axis crowds half of a geometric grid into its first fifth.
     return bool(values.min() > 0 and values.max() / values.min() >= 20)
+
+
+def _scale_logarithmically(axes: Axes) -> None:
+    """Makes the abscissa logarithmic, with plain numbers that leave each other room."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    # Over less than a decade matplotlib would label minor ticks too, as 2 x 10^-1, on one another.
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _dense(values: np.ndarray) -> np.ndarray:
@@ -176,7 +186,7 @@ def draw_panel(
             draw_failing(residual, x + shift, beyond, failing, look)
     for axis in filter(None, (axes, residual)):
         if is_logarithmic(x):
-            axis.set_xscale("log")
+            _scale_logarithmically(axis)
     if residual is not None:
         residual.axhline(0, color="black", linewidth=0.8)
         axes.tick_params(labelbottom=False)
