@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from theory.claims import registry
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,6 +36,7 @@ def describe(
         ledger: a line for each claim, by source: does its published form hold everywhere?
         bibtex: print the BibTeX entries of their sources instead
     """
+    from theory.claims import registry
     from theory.domain import InvalidInput
 
     try:

@@ -186,7 +186,7 @@ def test_an_interrupt_is_status_130_and_says_how_to_go_on(monkeypatch, capsys, t
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sims.sweep.run.sweep", interrupted)
+    monkeypatch.setattr("sims.sweep.run.run", interrupted)
     status, _, error = _call(monkeypatch, capsys, "sims", NAME, "--out", tmp_path)
     assert status == 130
     assert "the same command goes on" in error
