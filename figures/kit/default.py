@@ -48,8 +48,7 @@ def draw(dataset: xr.Dataset) -> Figure:
     if equal:
         axes[1, 0].set_ylabel("simulation\n− theory")
     figure.supxlabel(axis_label(claim), fontsize="medium")
-    labels = axes[0, 0].get_legend_handles_labels()[1]
-    rows = shared_legend(figure, axes[:1, 0], min(len(labels), 4))
+    rows = shared_legend(figure, axes[:1, 0])
     # The figure has room for two rows; more of them must not squeeze the panels.
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW * max(rows - 2, 0))
     return figure
