@@ -1,12 +1,13 @@
 """What every attack takes and returns: checked inputs, one key for each sample, the result."""
 
+import math
 from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nets.attacks.threats import is_ball, is_linf, named_norm
+from nets.attacks.threats import is_ball, named_norm, require_radius
 from theory.domain import InvalidInput
 from theory.problem import Threat
 
@@ -151,17 +152,7 @@ def _require_bounds(x: jax.Array, threat: Threat, bounds: Bounds) -> None:
             raise InvalidInput(
                 f"x = {float(values[~allowed][0]):g}: every entry must lie in bounds = {bounds!r}"
             )
-    radius, width = threat.radius, high - low
-    # A cube wider than the box is always a slip, such as 8 for 8/255. A ball of l2 or l1 is not:
-    # its radius adds up over coordinates, and may well exceed the width of one.
-    if not isinstance(radius, jax.core.Tracer) and is_linf(threat):
-        largest = float(np.max(np.asarray(radius), initial=0.0))
-        if largest > width:
-            hint = f"; perhaps {largest:g}/255 is meant" if width == 1 and largest <= 255 else ""
-            raise InvalidInput(
-                f"radius = {largest:g}: must be at most {width:g}, the width of bounds = "
-                f"{bounds!r}{hint}"
-            )
+    require_radius(threat, bounds, math.prod(x.shape[1:]))
 
 
 def require_classes(logits: jax.Array, y: jax.Array, smallest: int = 2) -> None:

@@ -29,7 +29,7 @@ from nets.attacks.ball import project, steepest_ascent
 from nets.attacks.best import judge, replace
 from nets.attacks.gradient import ascend, at_input, pgd
 from nets.attacks.losses import cross_entropy, is_label, margin, misclassified, targeted_margin
-from nets.attacks.threats import norm_order
+from nets.attacks.threats import whole_box
 from theory.problem import Threat
 
 
@@ -332,11 +332,8 @@ def _whole_box(threat: Threat, x: jax.Array, bounds: Bounds) -> Threat:
     Without bounds: one hundred times the radius, and ten times the largest input.
     """
     low, high = bounds
-    dimension = math.prod(x.shape[1:])
     if math.isfinite(low) and math.isfinite(high):
-        width: jax.Array | float = high - low
-        # The corner of a box of width w is at w d^(1/p) from the corner opposite; 1 / inf is 0.
-        power = 1 / norm_order(threat)
-        return threat._replace(radius=jnp.asarray(width * dimension**power, x.dtype))
+        reach = whole_box(threat, bounds, math.prod(x.shape[1:]))
+        return threat._replace(radius=jnp.asarray(reach, x.dtype))
     radius = jnp.asarray(threat.radius).astype(x.dtype)
     return threat._replace(radius=jnp.maximum(100 * radius, 10 * jnp.max(jnp.abs(x))))

@@ -9,6 +9,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import numpy as np
+
 from theory.domain import InvalidInput, require_known
 from theory.problem import L1Ball, L2Ball, LinfBall, LpBall, Threat
 
@@ -26,6 +29,54 @@ def threat_of(norm: str, radius: float) -> Threat:
     """
     require_known("norm", norm, NORMS)
     return NORMS[norm](radius)
+
+
+def whole_box(threat: Threat, bounds: tuple[float, float], size: int) -> float:
+    """Returns the radius from which the ball around any point of the box holds all of the box.
+
+    Args:
+        threat: only its norm matters.
+        bounds: (low, high) of every entry; the radius is infinite where either is.
+        size: entries d of a sample.
+
+    >>> whole_box(LinfBall(0.1), (0.0, 1.0), 784), whole_box(L2Ball(0.1), (0.0, 1.0), 784)
+    (1.0, 28.0)
+    """
+    # From corner to corner: a width in each of d coordinates, so width d^(1/p); 1 / inf is 0.
+    return float((bounds[1] - bounds[0]) * size ** (1 / norm_order(threat)))
+
+
+def require_radius(threat: Threat, bounds: tuple[float, float], size: int) -> None:
+    """Checks that a ball is no larger than the whole box: whose is wider was meant in other units.
+
+    Args:
+        threat: a ball, radius () or (n,); one that is traced is not checked.
+        bounds: (low, high) of every entry of an input.
+        size: entries d of a sample.
+
+    Raises:
+        InvalidInput: for a radius that is nan, negative, infinite or beyond the box: with linf
+            high - low, with l2 sqrt(d) times that, with l1 d times.
+    """
+    if isinstance(threat.radius, jax.core.Tracer):
+        return
+    radius = np.asarray(threat.radius)
+    largest = float(np.max(radius, initial=0.0))
+    # In this form a nan is refused too, which compares as false.
+    if not (radius >= 0).all() or not largest < math.inf:
+        bad = radius[~((radius >= 0) & (radius < math.inf))].flat[0]
+        raise InvalidInput(f"radius = {bad:g}: must lie in [0, inf)")
+    limit = whole_box(threat, bounds, size)
+    # In the dtype of the radius: the box itself, rounded to it, is no radius beyond the box.
+    if largest <= np.asarray(limit).astype(radius.dtype, copy=False):
+        return
+    hint = ""
+    if bounds[1] - bounds[0] == 1 and largest / 255 <= limit:
+        hint = f"; perhaps {largest:g}/255 is meant, {largest / 255:.6g}"
+    raise InvalidInput(
+        f"radius = {largest:g}: must be at most {limit:g}, at which a ball holds the whole box of "
+        f"{size} entries in bounds = {tuple(bounds)!r}{hint}"
+    )
 
 
 def is_ball(threat: object) -> bool:

@@ -6,6 +6,7 @@ not on the other samples, their order, or the devices.
 """
 
 import functools
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from nets.attacks.attack import AttackResult, Bounds, Logits, Target, keys_of
 from nets.attacks.ball import norm
 from nets.attacks.losses import misclassified
-from nets.attacks.threats import NORMS, is_linf
+from nets.attacks.threats import NORMS, require_radius
 from nets.compute.blocks import Progress, over_blocks
 from nets.compute.compiler import jit
 from nets.data.pixels import to_floats
@@ -208,12 +209,7 @@ def _require(
         raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball or LinfBall")
     if np.shape(threat.radius) not in ((), labels.shape):
         raise InvalidInput(f"radius.shape = {np.shape(threat.radius)}: must be () or (n,)")
-    largest = float(np.max(np.asarray(threat.radius)))
-    if is_linf(threat) and largest > bounds[1] - bounds[0]:
-        raise InvalidInput(
-            f"radius = {largest:g}: pixels lie in {list(bounds)}, so an l_inf radius is at most "
-            f"{bounds[1] - bounds[0]:g}; {largest:g} of 255 levels is {largest / 255:.6g}"
-        )
+    require_radius(threat, bounds, math.prod(images.shape[1:]))
     if images.dtype == np.uint8:
         return
     if not np.issubdtype(images.dtype, np.floating) or not (

@@ -250,7 +250,7 @@ def test_bad_input_is_refused_by_name(change, message):
 
 
 def test_traced_values_pass_and_an_l2_radius_may_exceed_the_width():
-    wide = attack.Target(jnp.full((2, 3), 0.5), jnp.zeros(2, jnp.int32), L2Ball(8.0))
+    wide = attack.Target(jnp.full((2, 3), 0.5), jnp.zeros(2, jnp.int32), L2Ball(1.5))
     attack.require_valid(wide)
     jax.jit(attack.require_valid)(wide._replace(threat=LinfBall(8.0)))
 
