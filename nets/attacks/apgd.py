@@ -13,6 +13,7 @@ from nets.attacks.attack import (
     Bounds,
     Logits,
     Target,
+    checked,
     inside,
     keys_of,
     radius_of,
@@ -57,7 +58,7 @@ def apgd(
     References:
         croce2020autoattack; for l1 croce2021l1, with radii 3, 2 and 1 times the one given.
     """
-    target = require_named_ball(target)
+    target, logits_fn = require_named_ball(target), checked(logits_fn)
     _require_counts(target.threat, steps, restarts=restarts)
 
     def run(keys: jax.Array, _: jax.Array) -> AttackResult:
@@ -95,7 +96,7 @@ def apgd_targeted(
     References:
         croce2020autoattack.
     """
-    target = require_named_ball(target)
+    target, logits_fn = require_named_ball(target), checked(logits_fn)
     y, logits = target.y, logits_fn(target.x)
     targets = _require_targets(targets, logits)
     _require_counts(target.threat, steps, restarts=restarts)
@@ -126,7 +127,7 @@ def rival(logits: jax.Array, y: jax.Array, place: jax.Array | int) -> jax.Array:
     size = jnp.where(own, -jnp.inf, jnp.where(jnp.isnan(logits), jnp.inf, logits))
     # Stable, so that classes of equal logit come in the order of their numbers on every device.
     order = jnp.argsort(jnp.where(own, jnp.inf, -size), axis=-1, stable=True)
-    return jnp.take(order, place, axis=1).astype(y.dtype)
+    return jnp.take(order, place, axis=1).astype(jnp.int32)
 
 
 def starting_points(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:

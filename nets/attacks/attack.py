@@ -1,7 +1,7 @@
 """What every attack takes and returns: checked inputs, one key for each sample, the result."""
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -106,27 +106,80 @@ def inside(x: jax.Array, bounds: Bounds) -> jax.Array:
 
 
 def require_valid(target: Target) -> Target:
-    """Returns the target with x and y as arrays, once everything in it makes sense.
+    """Returns the target with x as an array and y as int32, once everything in it makes sense.
 
     Raises:
         InvalidInput: naming the field. Values that are traced are not checked.
     """
-    x, y = jnp.asarray(target.x), jnp.asarray(target.y)
-    threat = target.threat
+    x, threat = jnp.asarray(target.x), target.threat
     if not is_ball(threat):
         raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball, LinfBall or LpBall")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise InvalidInput(f"x.dtype = {x.dtype}: must be floating; attacks take pixels as floats")
-    if x.ndim < 2:
-        raise InvalidInput(f"x.shape = {x.shape}: must be (B, ...), one row a sample")
-    if not jnp.issubdtype(y.dtype, jnp.integer) or y.shape != x.shape[:1]:
-        raise InvalidInput(f"y = {y.dtype}{y.shape}: must be integer labels, {x.shape[:1]}")
+    if x.ndim < 2 or not x.size:
+        raise InvalidInput(
+            f"x.shape = {x.shape}: must be (B, ...), one row a sample, with B >= 1 of them and an "
+            "entry each at least"
+        )
+    dtype, shape = _dtype(target.y), np.shape(target.y)
+    if not jnp.issubdtype(dtype, jnp.integer) or shape != x.shape[:1]:
+        raise InvalidInput(f"y = {dtype}{shape}: must be integer labels, {x.shape[:1]}")
+    y = class_numbers(target.y)
     if jnp.shape(threat.radius) not in ((), x.shape[:1]):
         raise InvalidInput(
             f"radius.shape = {jnp.shape(threat.radius)}: must be () or {x.shape[:1]}, one a sample"
         )
-    _require_bounds(x, threat, target.bounds)
-    return target._replace(x=x, y=y)
+    bounds = as_bounds(target.bounds)
+    _require_inside(x, bounds)
+    require_radius(threat, bounds, math.prod(x.shape[1:]))
+    return Target(x, y, threat, bounds)
+
+
+def class_numbers(y: Any) -> jax.Array:
+    """Returns labels (...) as int32, whatever type of integers they came in.
+
+    They are compared with the numbers of the classes, and counted by them. In the type of a label,
+    such as uint8, the number of class 261 is 5, and nobody would be told.
+
+    Raises:
+        InvalidInput: for labels that are no integers, negative, or beyond int32. Values that are
+            traced are not checked.
+
+    >>> import numpy as np
+    >>> class_numbers(np.asarray([5, 255], np.uint8)).dtype
+    dtype('int32')
+    """
+    if not jnp.issubdtype(_dtype(y), jnp.integer):
+        raise InvalidInput(f"y.dtype = {_dtype(y)}: labels must be integers")
+    if not isinstance(y, jax.core.Tracer):
+        values = np.asarray(y)
+        # Before they are cast: int32 would wrap as well.
+        wrong = (values < 0) | (values > np.iinfo(np.int32).max)
+        if wrong.any():
+            raise InvalidInput(f"y = {values[wrong].flat[0]}: labels must lie in [0, K)")
+        y = values.astype(np.int32)
+    return jnp.asarray(y).astype(jnp.int32)
+
+
+def _dtype(y: Any) -> np.dtype[Any]:
+    # As it came: JAX would make 32 bits of 64, and of labels that are traced there is no array.
+    dtype: np.dtype[Any] = y.dtype if isinstance(y, jax.Array) else np.asarray(y).dtype
+    return dtype
+
+
+def as_bounds(bounds: Any) -> Bounds:
+    """Returns (low, high) as Python floats, of a tuple, a list or an array of two numbers.
+
+    Raises:
+        InvalidInput: unless they are two numbers with low < high.
+    """
+    try:
+        low, high = (float(end) for end in bounds)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"bounds = {bounds!r}: must be two numbers (low, high)") from error
+    if not low < high:
+        raise InvalidInput(f"bounds = {bounds!r}: must be (low, high) with low < high")
+    return low, high
 
 
 def require_named_ball(target: Target) -> Target:
@@ -139,29 +192,70 @@ def require_named_ball(target: Target) -> Target:
     return target._replace(threat=named_norm(target.threat))
 
 
-def _require_bounds(x: jax.Array, threat: Threat, bounds: Bounds) -> None:
-    low, high = bounds
-    if not low < high:
-        raise InvalidInput(f"bounds = {bounds!r}: must be (low, high) with low < high")
-    if not isinstance(x, jax.core.Tracer):
-        # Not by jax.numpy, which would trace constants inside jit.
-        values = np.asarray(x)
-        # In this form a nan is refused too: it compares as false.
-        allowed = (values >= low) & (values <= high)
-        if not allowed.all():
+def _require_inside(x: jax.Array, bounds: Bounds) -> None:
+    if isinstance(x, jax.core.Tracer):
+        return
+    # Not by jax.numpy, which would trace constants inside jit.
+    values = np.asarray(x)
+    # In this form a nan is refused too: it compares as false.
+    allowed = (values >= bounds[0]) & (values <= bounds[1]) & (np.abs(values) < math.inf)
+    if not allowed.all():
+        raise InvalidInput(
+            f"x = {float(values[~allowed][0]):g}: every entry must lie in bounds = {bounds!r} and "
+            "be finite"
+        )
+
+
+def checked(logits_fn: Logits) -> Logits:
+    """Returns the network, of which every call says in one line what is wrong with its outputs.
+
+    Shapes and types are looked at, which costs nothing in what is compiled.
+
+    Raises:
+        InvalidInput: for what is no function; and, when it is called, for one that JAX cannot
+            trace, such as a NumPy function, and for outputs that are no logits (b, K).
+    """
+    if not callable(logits_fn):
+        raise InvalidInput(f"logits_fn = {logits_fn!r}: must be a function of inputs (b, ...)")
+
+    def call(x: jax.Array) -> jax.Array:
+        try:
+            logits = logits_fn(x)
+        except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
             raise InvalidInput(
-                f"x = {float(values[~allowed][0]):g}: every entry must lie in bounds = {bounds!r}"
+                "logits_fn: must be a JAX function; this one wants numbers while it is traced, as "
+                "NumPy functions, float(x) and `if x > 0` do: write it in jax.numpy"
+            ) from error
+        if not isinstance(logits, jax.Array):
+            raise InvalidInput(
+                f"logits: the network returned {_named(logits)}, must return one JAX array (b, K)"
             )
-    require_radius(threat, bounds, math.prod(x.shape[1:]))
+        _require_logits(logits, x.shape[0])
+        return logits
+
+    return call
+
+
+def _require_logits(logits: jax.Array, count: int, smallest: int = 2) -> None:
+    if logits.ndim != 2 or logits.shape[0] != count or logits.shape[1] < smallest:
+        raise InvalidInput(f"logits.shape = {logits.shape}: must be ({count}, K), K >= {smallest}")
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise InvalidInput(f"logits.dtype = {logits.dtype}: must be floating")
+
+
+def _named(value: Any) -> str:
+    """Returns what a value is, for a message: its type, and the keys of a mapping."""
+    kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    keys = f" of {', '.join(map(str, value))}" if isinstance(value, dict) else ""
+    return f"a {kind}{keys}"
 
 
 def require_classes(logits: jax.Array, y: jax.Array, smallest: int = 2) -> None:
     """Raises InvalidInput unless logits are (B, K), K >= smallest, and labels (B,) are below K."""
-    if logits.ndim != 2 or logits.shape[0] != y.shape[0] or logits.shape[1] < smallest:
-        raise InvalidInput(
-            f"logits.shape = {logits.shape}: must be ({y.shape[0]}, K), K >= {smallest}"
-        )
-    if not isinstance(y, jax.core.Tracer) and y.size:
+    if np.ndim(y) != 1:
+        raise InvalidInput(f"y.shape = {np.shape(y)}: must be (B,), one label a sample")
+    _require_logits(logits, np.shape(y)[0], smallest)
+    if not isinstance(y, jax.core.Tracer) and np.size(y):
         low, high = int(np.asarray(y).min()), int(np.asarray(y).max())
         if low < 0 or high >= logits.shape[1]:
             bad = low if low < 0 else high

@@ -12,6 +12,7 @@ from nets.attacks.attack import (
     Bounds,
     Logits,
     Target,
+    checked,
     fold,
     inside,
     keys_of,
@@ -245,6 +246,7 @@ def fgsm(
     """
     del key
     x, y, threat, bounds = require_valid(target)
+    logits_fn = checked(logits_fn)
     gradient, clean = _slope(logits_fn, loss, x, y)
     # Cut to the box after the step, as published, and not projected: the step ends on the sphere of
     # its ball already, and cutting to a box that holds x leaves no ball of x.
@@ -289,6 +291,7 @@ def pgd(
     """
     x, y, threat, bounds = require_valid(target)
     _require_settings(steps, step, restarts, share)
+    logits_fn = checked(logits_fn)
     keys = keys_of(key, x.shape[0])
     clean = judge(x, logits_fn(x), y, loss)
     length = _length(threat, step, x)

@@ -159,7 +159,7 @@ def exact(scores: LinearScores, target: Target) -> AttackResult:
 
     # Towards y + 1, ..., y + K - 1 modulo K: one loop for samples of different labels.
     def toward(shift: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        other = (y + shift.astype(y.dtype)) % number
+        other = (y + shift.astype(jnp.int32)) % number
         gradient = scores.weights[other] - scores.weights[y]
         moved = inside(x + worst(threat, gradient.reshape(x.shape), x, bounds), bounds)
         lead = margin(logits(scores, moved), y)

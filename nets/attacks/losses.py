@@ -10,7 +10,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from nets.attacks.attack import require_classes
+from nets.attacks.attack import class_numbers, require_classes
 
 # In the denominators of Croce and Hein's reference implementation: its numbers are to be ours.
 _TINY = 1e-12
@@ -132,9 +132,9 @@ def targeted_dlr(logits: jax.Array, y: jax.Array, target_class: jax.Array) -> ja
 def is_label(logits: jax.Array, y: jax.Array) -> jax.Array:
     """Returns whether each class is the label of its sample, (B, K), for labels (B,).
 
-    Compared in the dtype of the labels: nothing is promoted to 64 bits on the way.
+    Compared as int32, in which no number of a class wraps, and nothing is promoted to 64 bits.
     """
-    return y[:, None] == jnp.arange(logits.shape[1], dtype=y.dtype)[None]
+    return class_numbers(y)[:, None] == jnp.arange(logits.shape[1], dtype=jnp.int32)[None]
 
 
 def entry(logits: jax.Array, y: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ from nets.attacks.attack import (
     Bounds,
     Logits,
     Target,
+    checked,
     fold,
     keys_of,
     radius_of,
@@ -163,7 +164,7 @@ def measure(
     Raises:
         InvalidInput: naming the argument.
     """
-    target = require_valid(target)
+    target, logits_fn = require_valid(target), checked(logits_fn)
     x, y, threat, bounds = target
     # The same keys for all runs: what differs between two of them is the attack and not the luck.
     keys = keys_of(key, x.shape[0])
@@ -230,6 +231,7 @@ def random_search(
         The result; its loss is the margin.
     """
     x, y, threat, bounds = require_valid(target)
+    logits_fn = checked(logits_fn)
     keys = keys_of(key, x.shape[0])
     clean = judge(x, logits_fn(x), y, margin)
 
@@ -269,7 +271,7 @@ def _towards_nearest(
     """
     y = target.y
     others = jnp.where(is_label(logits, y), -jnp.inf, logits)
-    nearest = jax.lax.top_k(others, min(3, logits.shape[1] - 1))[1].astype(y.dtype)
+    nearest = jax.lax.top_k(others, min(3, logits.shape[1] - 1))[1].astype(jnp.int32)
 
     def towards(target_class: jax.Array) -> jax.Array:
         loss = functools.partial(targeted_margin, target_class=target_class)

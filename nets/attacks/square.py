@@ -18,6 +18,7 @@ from nets.attacks.attack import (
     Bounds,
     Logits,
     Target,
+    checked,
     fold,
     inside,
     keys_of,
@@ -84,7 +85,7 @@ def square(
     References:
         andriushchenko2020square; for l1 the authors' code (croce2021l1).
     """
-    target = require_named_ball(target)
+    target, logits_fn = require_named_ball(target), checked(logits_fn)
     x, y, threat, _ = target
     _require_images(x, threat)
     _require_settings(queries, restarts, share)

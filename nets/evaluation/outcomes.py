@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nets.attacks.attack import AttackResult, Bounds, Logits, Target, keys_of
 from nets.attacks.ball import norm
-from nets.attacks.losses import misclassified
+from nets.attacks.losses import is_label, misclassified
 from nets.attacks.threats import NORMS, require_radius
 from nets.compute.blocks import Progress, over_blocks
 from nets.compute.compiler import jit
@@ -275,7 +275,7 @@ def _is_inside(threat: Threat, x_adv: jax.Array, x: jax.Array, bounds: Bounds) -
 def _predicted_class(logits: jax.Array, labels: jax.Array, finite: jax.Array) -> jax.Array:
     """Returns the predicted classes, (n,); one that ties with the true class is what is said."""
     true_logit = jnp.take_along_axis(logits, labels[:, None], -1)
-    true = jnp.arange(logits.shape[-1], dtype=labels.dtype)[None] == labels[:, None]
+    true = is_label(logits, labels)
     others = jnp.where(true | jnp.isnan(logits), -jnp.inf, logits)
     lost = (jnp.max(others, -1, keepdims=True) >= true_logit) | ~finite[:, None]
     return jnp.argmax(jnp.where(true & ~lost, jnp.inf, others), -1).astype(jnp.int32)

@@ -91,6 +91,8 @@ def class_counts(labels: np.ndarray, correct: np.ndarray, classes: int) -> Class
         raise InvalidInput(
             f"correct.shape = {np.shape(correct)}: must be that of labels, {np.shape(labels)}"
         )
+    # Not in their own type, of which numpy counts some and refuses others.
+    labels = np.asarray(labels).astype(np.int64)
     right = np.bincount(labels[np.asarray(correct, bool)], minlength=classes)
     return ClassCounts(right.astype(np.int64), np.bincount(labels, minlength=classes))
 
@@ -171,5 +173,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> Intege
     require_labels(labels, classes)
     require_labels(predicted, classes)
     # One count of pairs in row order, K^2 of them, in place of a loop over samples.
-    flat = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    # As int64: the number of a pair wraps in the type of small labels.
+    pairs = np.asarray(labels).astype(np.int64) * classes + np.asarray(predicted).astype(np.int64)
+    flat = np.bincount(pairs, minlength=classes * classes)
     return flat.reshape(classes, classes).astype(np.int64)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nets.attacks.attack import class_numbers
 from nets.attacks.losses import cross_entropy
 from nets.fairness.method import FairnessMethod
 from nets.objectives.losses import Terms
@@ -115,7 +116,7 @@ def weights(state: FixedWeights, logits: jax.Array, y: jax.Array, beta: float) -
     Args:
         state, logits, y, beta: see `nets.fairness.method.SampleWeights`; (B, K) and (B,).
     """
-    each = state.values[y].astype(logits.dtype)
+    each = state.values[class_numbers(y)].astype(logits.dtype)
     return Terms(each, beta * each)
 
 
@@ -128,4 +129,4 @@ def margin_loss(state: FixedWeights, logits: jax.Array, y: jax.Array, scale: flo
     """Returns the cross entropy of the lowered logits, (B,), for logits (B, K), labels (B,)."""
     # The margins of all classes in every row; `ldam_logits` lowers the one that y names.
     margins = jnp.broadcast_to(state.values.astype(logits.dtype)[None], logits.shape)
-    return cross_entropy(ldam_logits(logits, y, margins, scale), y)
+    return cross_entropy(ldam_logits(logits, class_numbers(y), margins, scale), y)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nets.attacks.attack import class_numbers
 from nets.compute.compiler import jit
 from nets.fairness.method import FairnessMethod, GatedAverage
 from nets.fairness.statistics import Statistics
@@ -122,7 +123,8 @@ def weights(
         beta: of TRADES; 0 makes s zero.
         regularisation_base: lambda_2.
     """
-    share = class_weights(state, beta, regularisation_base)[y].astype(logits.dtype)
+    each = class_weights(state, beta, regularisation_base)[class_numbers(y)]
+    share = each.astype(logits.dtype)
     return Terms(1 - share, share)
 
 

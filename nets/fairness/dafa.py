@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from nets.attacks.attack import class_numbers
 from nets.fairness.method import FairnessMethod
 from nets.fairness.statistics import Statistics
 from nets.objectives.losses import Terms
@@ -108,5 +109,5 @@ def weights(state: DafaState, logits: jax.Array, y: jax.Array, beta: float) -> T
         state, logits, y, beta: see `nets.fairness.method.SampleWeights`; (B, K) and (B,).
     """
     # The divergence keeps beta in every class: the paper scales what knows the label.
-    each = state.weights[y].astype(logits.dtype)
+    each = state.weights[class_numbers(y)].astype(logits.dtype)
     return Terms(each, jnp.full_like(each, beta))

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from nets.attacks.attack import class_numbers
 from nets.attacks.losses import margin
 from nets.fairness.method import FairnessMethod
 from nets.objectives.losses import Terms
@@ -54,7 +55,7 @@ def class_margins(logits: jax.Array, y: jax.Array, margins: Margins = "mean") ->
         margins: "mean", where a class that is absent has -1; or "sum", the mean times the number
             of samples, where it has 0.
     """
-    one_hot = jax.nn.one_hot(y, logits.shape[1], dtype=logits.dtype)
+    one_hot = jax.nn.one_hot(class_numbers(y), logits.shape[1], dtype=logits.dtype)
     leads = margin(jax.nn.softmax(logits, -1), y)
     # In full precision also on accelerators: the weights of all classes hang on these few sums.
     total = jnp.matmul(leads, one_hot, precision=jax.lax.Precision.HIGHEST)
@@ -82,5 +83,5 @@ def weights(
     """
     del state
     worst = faal_weights(class_margins(logits, y, margins), radius)
-    each = logits.shape[1] * worst[y]
+    each = logits.shape[1] * worst[class_numbers(y)]
     return Terms(each, beta * each)

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from nets.attacks.attack import class_numbers
 from nets.fairness.method import FairnessMethod
 from nets.fairness.statistics import Statistics
 from nets.objectives.losses import Terms
@@ -133,6 +134,7 @@ def weights(
     """
     # Over the mean of the batch and not of the classes, as in the code: the weights of a batch have
     # mean one, whichever classes it happens to hold.
+    y = class_numbers(y)
     label, boundary = (w[y].astype(logits.dtype) for w in class_weights(state))
     if means == "joint":
         both = jnp.mean(label + boundary)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nets.attacks.attack import class_numbers
 from nets.attacks.gradient import Move
 from nets.attacks.losses import Loss, cross_entropy
 from nets.fairness.statistics import HELD_OUT, Statistics
@@ -169,7 +170,7 @@ def inner(method: FairnessMethod, state: State, plain: InnerAttack, y: jax.Array
         return plain
     # One move: a method on top of an attack that is made of several would scale each of them anew.
     (move,) = plain.moves
-    return plain._replace(moves=scaled(move, method.radii(state)[y], method.steps))
+    return plain._replace(moves=scaled(move, method.radii(state)[class_numbers(y)], method.steps))
 
 
 def scaled(move: Move, factors: jax.Array, steps: Steps) -> tuple[Move, ...]:
@@ -244,7 +245,7 @@ def require_data(
 
 
 def _require_classes(who: str, labels: np.ndarray, names: Sequence[str]) -> None:
-    counts = np.bincount(np.asarray(labels), minlength=len(names))
+    counts = np.bincount(np.asarray(class_numbers(labels)), minlength=len(names))
     if len(counts) > len(names):
         raise InvalidInput(f"labels = {len(counts) - 1}: must be below the {len(names)} classes")
     if not counts.all():

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nets.attacks.attack import class_numbers
 from nets.attacks.losses import misclassified
 
 
@@ -62,7 +63,7 @@ def add(sums: Sums, logits: jax.Array, y: jax.Array, losses: jax.Array | None = 
         losses: of each sample, (B,); None adds nothing to them.
     """
     dtype = sums.samples.dtype
-    one_hot = jax.nn.one_hot(y, sums.samples.shape[0], dtype=dtype)
+    one_hot = jax.nn.one_hot(class_numbers(y), sums.samples.shape[0], dtype=dtype)
     correct = (~misclassified(logits, y)).astype(dtype)
     values = jnp.zeros_like(correct) if losses is None else losses.astype(dtype)
     softmax = jax.nn.softmax(logits.astype(dtype), -1)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nets.attacks.attack import class_numbers
 from nets.fairness.method import FairnessMethod
 from nets.fairness.statistics import Statistics
 from nets.objectives.losses import Terms
@@ -68,5 +69,5 @@ def weights(
         state, logits, y, beta: see `nets.fairness.method.SampleWeights`; (B, K) and (B,).
         rate: as for `wat`.
     """
-    each = class_weights(state, rate)[y].astype(logits.dtype)
+    each = class_weights(state, rate)[class_numbers(y)].astype(logits.dtype)
     return Terms(each, beta * each)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from nets.attacks.attack import class_numbers
 from nets.attacks.losses import Loss, cross_entropy, is_label
 from nets.objectives.inner_attack import (
     Apply,
@@ -133,6 +134,7 @@ def natural(
         label_loss: takes the place of the cross entropy, see `nets.fairness.balance`.
     """
     del key, inner
+    y = class_numbers(y)
     logits, variables = apply(variables, x, True)
     terms = _fixed(weigh, logits, y, 0.0)
     losses = label_loss(logits, y)
@@ -162,6 +164,7 @@ def adversarial(
     References:
         madry2018, wong2020fast.
     """
+    y = class_numbers(y)
     # The attack increases the plain cross entropy whatever is trained: published methods for class
     # balance change the loss of the parameters alone.
     points, variables = perturb(key, apply, variables, x, _against(y), inner)
@@ -199,7 +202,7 @@ def trades(
     """
     # The clean outputs as the attack sees them, held fixed while it runs. This pass belongs to the
     # attack, and moves the running statistics if its steps do.
-    trained = inner.batch_norm != "eval"
+    y, trained = class_numbers(y), inner.batch_norm != "eval"
     goal, after = apply(jax.lax.stop_gradient(dict(variables)), x, trained)
     if inner.batch_norm == "train":
         variables = {**variables, **rest_of(after)}
@@ -241,6 +244,7 @@ def mart(
     References:
         wang2020mart.
     """
+    y = class_numbers(y)
     points, variables = perturb(key, apply, variables, x, _against(y), inner)
     clean, variables = apply(variables, x, True)
     attacked, variables = apply(variables, points, True)
@@ -279,7 +283,7 @@ def rival_loss(logits: jax.Array, y: jax.Array) -> jax.Array:
     >>> [round(float(v), 5) for v in rival_loss(z, jnp.asarray([0]))]  # log 2
     [0.69315]
     """
-    rival = jnp.argmax(jnp.where(is_label(logits, y), -jnp.inf, logits), -1).astype(y.dtype)
+    rival = jnp.argmax(jnp.where(is_label(logits, y), -jnp.inf, logits), -1).astype(jnp.int32)
     # -log(1 - p_k) = log(1 + exp(z_k - log sum_{j != k} exp z_j)): no probability is formed, and so
     # p_k near one costs no digits.
     others = jnp.where(is_label(logits, rival), -jnp.inf, logits)

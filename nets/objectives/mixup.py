@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nets.attacks.attack import Bounds, inside, rows
+from nets.attacks.attack import Bounds, class_numbers, inside, rows
 from theory.domain import UNIT_INTERVAL, InvalidInput, require_inside
 from theory.fairness.mixup import Beta, Mixing, Weights
 
@@ -31,7 +31,7 @@ def partners(key: jax.Array, y: jax.Array, ways: int = 2) -> jax.Array:
     """
     if not ways >= 1:
         raise InvalidInput(f"ways = {ways}: must be at least 1")
-    y = jnp.asarray(y)
+    y = class_numbers(y)
     # A random order, and then a stable sort by class: the members of a class stand together and are
     # shuffled among themselves, in one sort of static shape whatever the sizes of the classes.
     shuffled = jax.random.permutation(key, y.shape[0])
@@ -68,7 +68,7 @@ def mix(
     References:
         zhong2024.
     """
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x, y = jnp.asarray(x), class_numbers(y)
     who, how = jax.random.split(key)
     weights = _weights(how, x, mixing)
     chosen = partners(who, y, weights.shape[-1])
