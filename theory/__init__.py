@@ -1,6 +1,6 @@
 """Closed-form risks of robust linear classifiers. Arrays in, arrays out: jit, vmap and grad apply.
 
-The nouns are in `problem`, built with `noun`; `domain` has the checks and the one error, `numerics`
+The nouns are in `problem`; `domain` has the checks and the one error, `numerics`
 what any formula may need and `stable` the law of the noise. Formulas: `rules` (one linear rule, and
 the optimal one), `fairness`, `multiclass`, `regression`, `spurious` and `weights` of classes.
 `claims` turns them into sentences of papers that a simulation can contradict. `linear` and
@@ -15,7 +15,6 @@ __all__ = [
     "fairness",
     "linear",
     "multiclass",
-    "noun",
     "numerics",
     "optimal",
     "problem",

@@ -25,7 +25,7 @@ from theory.domain import (
     require_inside,
     require_known,
 )
-from theory.noun import checked_namedtuple, require_shape, require_values
+from theory.numerics.noun import checked_namedtuple, require_shape, require_values
 
 __all__ = [
     "NON_NEGATIVE",

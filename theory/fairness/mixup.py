@@ -16,8 +16,8 @@ from jax.scipy.special import logsumexp
 
 from theory.domain import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, InvalidInput
 from theory.fairness.mixup_intercept import ScaleLaw, coefficient_law, random_shift
-from theory.noun import checked_namedtuple, require_values
 from theory.numerics import norms
+from theory.numerics.noun import checked_namedtuple, require_values
 from theory.problem import LinearClassifier, MixedPairs, Mixture, Threat, imbalance_ratio
 from theory.rules import risk as linear
 from theory.rules.direction import Direction, optimal_direction

@@ -18,9 +18,9 @@ from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from theory.domain import NON_NEGATIVE, POSITIVE, REAL, InvalidInput
-from theory.noun import require_shape, require_values
 from theory.numerics.bivariate import normal_wedge
 from theory.numerics.broadcast import broadcast
+from theory.numerics.noun import require_shape, require_values
 
 # How far below zero, in units of the largest, an eigenvalue may come out: distances that were
 # rounded to nine digits are forgiven.

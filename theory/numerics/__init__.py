@@ -2,7 +2,8 @@
 
 Values: `elementary` functions, `norms`, the `bivariate` normal law, `halfspaces`. Solvers: `root`
 in a bracket, `local_search`, `interior_point` and `dense` linear algebra, differentiable where a
-formula needs it. `broadcast` and `elementwise` make scalar code functions of arrays.
+formula needs it. `broadcast` and `elementwise` make scalar code functions of arrays, and `noun`
+NamedTuples of arrays that check what they are given.
 """
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "interior_point",
     "local_search",
     "norms",
+    "noun",
     "root",
 ]

@@ -15,7 +15,7 @@ from jax.scipy.special import logit
 from jax.typing import ArrayLike
 
 from theory.domain import UNIT_INTERVAL, InvalidInput
-from theory.noun import require_shape, require_values
+from theory.numerics.noun import require_shape, require_values
 
 
 class GroupReport(NamedTuple):

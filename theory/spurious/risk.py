@@ -15,7 +15,7 @@ from jax import Array, lax
 from jax.scipy.special import log_ndtr, ndtr
 
 from theory.domain import POSITIVE, UNIT_INTERVAL, InvalidInput
-from theory.noun import checked_namedtuple, require_values
+from theory.numerics.noun import checked_namedtuple, require_values
 from theory.numerics.root import bracketed_root
 from theory.problem import Threat
 from theory.rules.direction import norm_order

@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from theory.domain import NON_NEGATIVE, POSITIVE, Interval, InvalidInput, require_known
-from theory.noun import require_shape, require_values
+from theory.numerics.noun import require_shape, require_values
 
 Ties = Literal["keep", "lower-both"]
 Transfer = Literal["balanced", "before-2024-09"]

@@ -11,7 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from theory.domain import POSITIVE, REAL, Interval
-from theory.noun import require_shape, require_values
+from theory.numerics.noun import require_shape, require_values
 from theory.weights.dafa import as_floating, per_class
 
 _SHARE = Interval.parse("[0, 1]")

@@ -12,7 +12,7 @@ from jax.scipy.special import logsumexp
 from jax.typing import ArrayLike
 
 from theory.domain import NON_NEGATIVE, REAL, Interval
-from theory.noun import require_shape, require_values
+from theory.numerics.noun import require_shape, require_values
 from theory.numerics.root import bracketed_root
 from theory.weights.dafa import as_floating, per_class
 
