@@ -80,6 +80,7 @@ EAGER = {
     "theory.claims.lee2024",
     "theory.claims.moayeri2022",
     "theory.claims.zhong2024",
+    "sims.files",
     "sims.sweep",
     "figures.papers.hu2023",
     "figures.papers.lee2024",
