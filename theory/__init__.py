@@ -6,11 +6,13 @@ the optimal one), `fairness`, `multiclass`, `regression`, `spurious` and `weight
 `claims` turns them into sentences of papers that a simulation can contradict. `linear` and
 `optimal` are short names for what is asked of `rules` most often.
 
-`python -m theory` lists every claim that the closed forms make.
+`python -m theory` lists every claim that the closed forms make; `command_line` is the frame of all
+commands.
 """
 
 __all__ = [
     "claims",
+    "command_line",
     "domain",
     "fairness",
     "linear",

@@ -5,11 +5,12 @@ Behind the word `waterbirds`: what adversarial training makes of a spurious attr
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+from theory.command_line.frame import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ def describe(
     *,
     ledger: bool = False,
     bibtex: bool = False,
-) -> None:
+) -> int:
     """List the claims: source, where each holds and where it fails.
 
     `python -m theory waterbirds` reports on training with a spurious attribute instead.
@@ -37,22 +38,18 @@ def describe(
         bibtex: print the BibTeX entries of their sources instead
     """
     from theory.claims import registry
-    from theory.domain import InvalidInput
 
-    try:
-        claims = [registry.find(name) for name in names] or list(registry.registered().values())
-        if bibtex:
-            keys = dict.fromkeys(claim.source.key for claim in claims)
-            print("\n\n".join(registry.bibtex(key) for key in keys))
-        elif ledger:
-            print("\n".join(_ledger(claims)))
-        elif names:
-            print("\n\n".join(map(_in_full, claims)))
-        else:
-            print("\n".join(map(_in_short, claims)))
-    except InvalidInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    claims = [registry.find(name) for name in names] or list(registry.registered().values())
+    if bibtex:
+        keys = dict.fromkeys(claim.source.key for claim in claims)
+        print("\n\n".join(registry.bibtex(key) for key in keys))
+    elif ledger:
+        print("\n".join(_ledger(claims)))
+    elif names:
+        print("\n\n".join(map(_in_full, claims)))
+    else:
+        print("\n".join(map(_in_short, claims)))
+    return 0
 
 
 def _where(claim: Claim) -> str:
@@ -104,7 +101,7 @@ def waterbirds(
     core_pixels: Annotated[int, tyro.conf.arg(name="core-pixels")] = 4,
     spurious_pixels: Annotated[int, tyro.conf.arg(name="spurious-pixels")] = 9,
     extra: float = 1.0,
-) -> None:
+) -> int:
     """Report how far natural and adversarial training rely on a spurious attribute.
 
     In the linear Waterbirds model, in closed form: images of a core and a spurious template, flat
@@ -124,30 +121,26 @@ def waterbirds(
     import jax
     import jax.numpy as jnp
 
-    from theory.domain import InvalidInput
     from theory.spurious.risk import SpuriousAttribute
     from theory.spurious.waterbirds import ball, waterbirds_report
 
     with jax.enable_x64(True):
-        try:
-            model = SpuriousAttribute(
-                jnp.asarray(core),
-                jnp.asarray(spurious),
-                jnp.asarray(noise),
-                jnp.asarray(agreement),
-                core_pixels,
-                spurious_pixels,
-            )
-            attack = ball(norm, radius)
-        except InvalidInput as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+        model = SpuriousAttribute(
+            jnp.asarray(core),
+            jnp.asarray(spurious),
+            jnp.asarray(noise),
+            jnp.asarray(agreement),
+            core_pixels,
+            spurious_pixels,
+        )
+        attack = ball(norm, radius)
         reports = [
             waterbirds_report(model, trained, attack, jnp.asarray(extra))
             for trained in (ball(norm, 0.0), attack)
         ]
         lines = _side_by_side(f"{norm} of radius {radius:g}", reports)
     print("\n".join(lines))
+    return 0
 
 
 def _side_by_side(threat: str, reports: list[WaterbirdsReport]) -> list[str]:
@@ -182,14 +175,10 @@ def _side_by_side(threat: str, reports: list[WaterbirdsReport]) -> list[str]:
 
 def main() -> None:
     """Runs the command that the first word names, otherwise the list of claims."""
-    # A reader that leaves early, such as head, ends the command quietly.
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    config = (tyro.conf.FlagCreatePairsOff,)
+    # Both only print: when their reader leaves there is nothing to go on with.
     if sys.argv[1:2] == ["waterbirds"]:
-        tyro.cli(waterbirds, prog="python -m theory waterbirds", args=sys.argv[2:], config=config)
-    else:
-        tyro.cli(describe, prog="python -m theory", config=config)
+        run(waterbirds, "python -m theory waterbirds", sys.argv[2:], goes_on="")
+    run(describe, "python -m theory", goes_on="")
 
 
 if __name__ == "__main__":

@@ -1,77 +1,27 @@
-"""The frame of the command lines: parse before JAX is imported, one line for an error."""
+"""What commands of simulations share: the frame of all commands, bars of progress, threads."""
 
 import contextlib
-import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-CONTRADICTED, USAGE, STOPPED, UNREAD = 1, 2, 130, 141
+from theory.command_line.frame import CONTRADICTED, STOPPED, USAGE, run
+from theory.command_line.words import require_file_name
 
-
-def run(
-    command: Callable[..., int],
-    program: str,
-    arguments: Sequence[str] | None = None,
-    goes_on: str = "the same command goes on from the last chunk",
-) -> None:
-    """Parses the arguments of `command` from its signature, runs it and exits with its status.
-
-    Bad input is one line on standard error and status 2; an interrupt is status 130; a reader of
-    the output that leaves early is status 141, as of commands that the signal ends.
-
-    Args:
-        command: returns the status.
-        program: what the help calls it.
-        arguments: those of the command line if None.
-        goes_on: what is said after an interrupt.
-    """
-    try:
-        status = _status(command, program, arguments, goes_on)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would try once more to write what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = UNREAD
-    sys.exit(status)
-
-
-def _status(
-    command: Callable[..., int], program: str, arguments: Sequence[str] | None, goes_on: str
-) -> int:
-    # Only the words that the signature has: no --no-... beside each flag.
-    config = (tyro.conf.FlagCreatePairsOff,)
-    try:
-        action = tyro.cli(_deferred(command), prog=program, args=arguments, config=config)
-    except SystemExit as parsed:  # help, or a usage error
-        return int(parsed.code or 0)
-    # Not at the top: --help and a usage error need no NumPy.
-    from theory.domain import InvalidInput
-
-    try:
-        return action()
-    except InvalidInput as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        print(f"stopped; {goes_on}", file=sys.stderr)
-        return STOPPED
-
-
-def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
-    """Returns a function of the same signature that returns the call instead of making it."""
-
-    @functools.wraps(command)
-    def parsed(*args: Any, **kwargs: Any) -> Callable[[], int]:
-        return lambda: command(*args, **kwargs)
-
-    return parsed
+__all__ = [
+    "CONTRADICTED",
+    "STOPPED",
+    "USAGE",
+    "progress_bar",
+    "require_file_name",
+    "run",
+    "side_by_side",
+]
 
 
 @contextlib.contextmanager

@@ -37,6 +37,9 @@ ALLOWED = {
         "theory.claims.registry",
         "theory.claims.controls",
         "theory.claims.settings.noise_law",
+        "theory.command_line.frame",
+        "theory.command_line.numbers",
+        "theory.command_line.words",
     ),
     "sims.simulate": NOUNS,
     "sims.random": ("theory.domain",),
@@ -51,6 +54,7 @@ ALLOWED = {
         "sims.simulate.attack",
         "sims.stats.average_mean",
         "sims.stats.interval",
+        "theory.command_line.numbers",
         "theory.domain",
         "theory.problem",
         "theory.fairness.mixup",
@@ -62,7 +66,7 @@ ALLOWED = {
 }
 # The rooms of each package from the ground up: a room imports those before it only.
 LAYERS = {
-    "theory": "domain numerics problem stable weights rules linear optimal "
+    "theory": "domain command_line numerics problem stable weights rules linear optimal "
     "multiclass regression spurious fairness claims __main__",
     "sims": "files provenance stats random noise simulate sweep rare projection training "
     "waterbirds cli __main__",
@@ -147,7 +151,16 @@ def test_a_simulator_loads_no_formula():
 
 
 def test_locks_and_files_do_not_load_jax():
-    light = ["theory", "sims", "nets", "figures", "theory.domain", "sims.files", "nets.runs.lock"]
+    light = [
+        "theory",
+        "sims",
+        "nets",
+        "figures",
+        "theory.domain",
+        "theory.command_line.frame",
+        "sims.files",
+        "nets.runs.lock",
+    ]
     assert loads_too_much(ROOT, light, "jax", ()) == []
 
 
