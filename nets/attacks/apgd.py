@@ -23,6 +23,7 @@ from nets.attacks.attack import (
 from nets.attacks.ball import project
 from nets.attacks.best import best_of_runs, judge
 from nets.attacks.losses import Loss, cross_entropy, is_label, targeted_dlr
+from nets.attacks.scale import wide_dtype, widened
 from nets.attacks.sparse_ascent import ascend_sparsely
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, LinfBall, Threat
@@ -152,10 +153,11 @@ def starting_points(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bound
         size = jnp.max(jnp.abs(noise), tuple(range(1, x.ndim)), keepdims=True)
     else:
         noise = jax.vmap(lambda key: jax.random.normal(key, shape, dtype))(keys)
-        size = jnp.sqrt(jnp.sum(noise**2, tuple(range(1, x.ndim)), keepdims=True))
+        size = jnp.sqrt(jnp.sum(widened(noise) ** 2, tuple(range(1, x.ndim)), keepdims=True))
     if isinstance(threat, L1Ball):
         return project(threat, x + noise, x, bounds)
-    return inside(x + radius_of(threat, x) * noise / size, bounds)
+    moved = radius_of(threat, widened(x)) * widened(noise) / widened(size)
+    return inside(x + moved.astype(dtype), bounds)
 
 
 def _runs(
@@ -168,7 +170,7 @@ def _runs(
 ) -> AttackResult:
     """Returns the best of a number of runs and of x itself, whose logits are given."""
     clean = judge(target.x, logits, target.y, loss)
-    clean = clean._replace(loss=clean.loss.astype(target.x.dtype))
+    clean = clean._replace(loss=clean.loss.astype(wide_dtype(target.x.dtype)))
     return best_of_runs(number, keys_of(key, target.x.shape[0]), run, clean)
 
 

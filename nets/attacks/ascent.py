@@ -24,6 +24,7 @@ import numpy.typing as npt
 from nets.attacks.attack import Bounds, Logits, Target, inside, radius_of, rows
 from nets.attacks.ball import project
 from nets.attacks.losses import Loss, misclassified
+from nets.attacks.scale import TINY, over_length, units, wide_dtype, widened
 from theory.domain import InvalidInput
 from theory.problem import L2Ball, LinfBall
 
@@ -31,9 +32,6 @@ from theory.problem import L2Ball, LinfBall
 RISING = 0.75
 # alpha of the paper: share of a step that is new, the rest points as the last move did.
 _MOMENTUM = 0.75
-# In the denominators of the reference implementation.
-_TINY = 1e-12
-
 
 _Map = Callable[[jax.Array], jax.Array]
 
@@ -209,7 +207,7 @@ def _geometry(target: Target) -> tuple[_Map, _Map]:
         radius = radius_of(threat, x)
         return (
             lambda point: _scale_and_clip(point, x, radius, bounds),
-            lambda gradient: _over_length(gradient)[0],
+            lambda gradient: over_length(gradient)[0],
         )
     raise InvalidInput(f"threat = {threat!r}: must be an L2Ball or LinfBall")
 
@@ -223,18 +221,12 @@ def _with_momentum(
     return here + (stepped - here) * share + (here - before) * (1 - share)
 
 
-def _over_length(v: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns v (B, ...) over the length of its rows, and those lengths, (B, 1, ...)."""
-    length = jnp.sqrt(jnp.sum(v**2, tuple(range(1, v.ndim)), keepdims=True))
-    return v / (length + _TINY), length
-
-
 def _scale_and_clip(point: jax.Array, x: jax.Array, radius: jax.Array, bounds: Bounds) -> jax.Array:
     """Returns points scaled into the ball, then clipped, (B, ...); radius (B, 1, ...) or (1, ...).
 
     Not the nearest point of both, which `project` finds: published results are those of this one.
     """
-    unit, length = _over_length(point - x)
+    unit, length = over_length(point - x)
     kept = x + unit * jnp.minimum(radius, length)
     return inside(kept, bounds)
 
@@ -246,7 +238,8 @@ def evaluate(
 
     Where the reference would stall, the gradient alone is mended: entries that are not finite
     become zero, since a point that is not finite is no input, and where a sample still stands a
-    gradient below 1e-12 is given in units of its largest entry, so that it has a direction.
+    gradient below 1e-12 is given in units of the power of two below its largest entry. The loss has
+    the dtype of x, or float32 where that has 16 bits.
     """
 
     def total(points: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -256,10 +249,11 @@ def evaluate(
 
     gradient, (values, wrong) = jax.grad(total, has_aux=True)(x)
     gradient = jnp.where(jnp.isfinite(gradient), gradient, 0)
-    size = jnp.max(jnp.abs(gradient), tuple(range(1, x.ndim)), keepdims=True)
-    lost = (size < _TINY) & (size > 0) & ~rows(wrong, x)
-    # Only what is lost is divided by anything but 1: all other gradients keep their bits.
-    return gradient / jnp.where(lost, size, 1), values.astype(x.dtype), wrong
+    size = widened(jnp.max(jnp.abs(gradient), tuple(range(1, x.ndim)), keepdims=True))
+    lost = (size < TINY) & (size > 0) & ~rows(wrong, x)
+    # By a power of two, which leaves the direction to the last bit, and only what is lost.
+    larger = jnp.where(lost, units(size)[1], 1).astype(x.dtype)
+    return gradient * larger, values.astype(wide_dtype(x.dtype)), wrong
 
 
 def begin(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from nets.attacks.attack import Bounds, inside, radius_of
+from nets.attacks.scale import widened
 from nets.attacks.threats import named_norm, norm_order
 from sims.simulate.attack import steepest
 from theory.problem import L1Ball, L2Ball, LinfBall, Threat
@@ -45,12 +46,12 @@ def project(threat: Threat, x_new: jax.Array, x: jax.Array, bounds: Bounds) -> j
         # x + (x_new - x) need not do.
         radius = radius_of(threat, x)
         return inside(jnp.clip(x_new, x - radius, x + radius), bounds)
-    flat = x.reshape(x.shape[0], -1)
-    delta = x_new.reshape(flat.shape) - flat
+    flat = widened(x).reshape(x.shape[0], -1)
+    delta = widened(x_new).reshape(flat.shape) - flat
     nearest = _NEAREST[type(threat)]
     kept = nearest(delta, radius_of(threat, flat), bounds[0] - flat, bounds[1] - flat)
     # Cut again, since x + (high - x) may round to more than high.
-    return inside(flat + kept, bounds).reshape(x.shape)
+    return inside((flat + kept).astype(x.dtype), bounds).reshape(x.shape)
 
 
 def _nearest_l2(delta: jax.Array, radius: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
@@ -181,17 +182,18 @@ def _uniform_l2(key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
     # Barthe et al.: g / (sum |g_i|^p + e)^(1/p) with density exp(-|g|^p) and e exponential. For
     # p = 2 normal g of variance 1 are sqrt(2) times those, hence the 2 before e.
     direction, radial = jax.random.split(key)
-    point = jax.random.normal(direction, (size,), dtype)
-    height = jax.random.exponential(radial, (), dtype)
-    return point / jnp.sqrt(jnp.sum(point**2) + 2 * height)
+    point = widened(jax.random.normal(direction, (size,), dtype))
+    height = widened(jax.random.exponential(radial, (), dtype))
+    return (point / jnp.sqrt(jnp.sum(point**2) + 2 * height)).astype(dtype)
 
 
 def _uniform_l1(key: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
     """Returns a point drawn uniformly from the unit ball of l1, (size,)."""
     # The same with p = 1: |g_i| are exponential, and one more of them is what is left over.
     sign, place = jax.random.split(key)
-    spacing = jax.random.exponential(place, (size + 1,), dtype)
-    return jax.random.rademacher(sign, (size,), dtype) * spacing[:-1] / jnp.sum(spacing)
+    spacing = widened(jax.random.exponential(place, (size + 1,), dtype))
+    point = jax.random.rademacher(sign, (size,), spacing.dtype) * spacing[:-1] / jnp.sum(spacing)
+    return point.astype(dtype)
 
 
 _UNIFORM: dict[type, Callable[[jax.Array, int, jnp.dtype], jax.Array]] = {
@@ -207,11 +209,15 @@ def steepest_ascent(threat: Threat, gradient: jax.Array) -> jax.Array:
     The direction that `sims` uses for linear rules: the sign for linf, the gradient over its
     length for l2, the largest entry alone for l1; zero for a gradient of zero.
     """
-    flat = gradient.reshape(gradient.shape[0], -1)
-    return jax.vmap(lambda g: steepest(threat, g))(flat).reshape(gradient.shape)
+    flat = widened(gradient).reshape(gradient.shape[0], -1)
+    points = jax.vmap(lambda g: steepest(threat, g))(flat)
+    return points.reshape(gradient.shape).astype(gradient.dtype)
 
 
 def norm(threat: Threat, delta: jax.Array) -> jax.Array:
-    """Returns the size of each perturbation in the norm of the threat, (B,), for (B, ...)."""
-    flat = delta.reshape(delta.shape[0], -1)
+    """Returns the size of each perturbation in the norm of the threat, (B,), for (B, ...).
+
+    In float32 of perturbations of 16 bits, in which squares are lost.
+    """
+    flat = widened(delta).reshape(delta.shape[0], -1)
     return jnp.asarray(jnp.linalg.norm(flat, ord=norm_order(threat), axis=-1))

@@ -23,6 +23,7 @@ from nets.attacks.attack import (
 from nets.attacks.ball import project, random_start, steepest_ascent
 from nets.attacks.best import judge, replace
 from nets.attacks.losses import Loss, cross_entropy
+from nets.attacks.scale import widened
 from nets.attacks.threats import is_l1
 from theory.domain import POSITIVE, InvalidInput, require_inside
 from theory.problem import Threat
@@ -77,7 +78,8 @@ def direction(
     gradient = _finite(gradient)
     if not is_l1(threat):
         return steepest_ascent(threat, gradient)
-    flat, size = gradient.reshape(x.shape[0], -1), jnp.abs(gradient).reshape(x.shape[0], -1)
+    flat = widened(gradient).reshape(x.shape[0], -1)
+    size = jnp.abs(flat)
     # Held by the box: the step would leave it, and the projection would undo the step.
     held = jnp.where(gradient > 0, x >= bounds[1], x <= bounds[0]).reshape(flat.shape)
     count = max(1, math.ceil(share * flat.shape[1]))
@@ -88,7 +90,7 @@ def direction(
     # In units of the largest entry, so that the sum of tiny gradients does not vanish.
     unit = kept / jnp.where(top[:, :1] > 0, top[:, :1], 1)
     length = jnp.sum(jnp.where(held, 0, jnp.abs(unit)), -1, keepdims=True)
-    return (unit / jnp.maximum(length, 1)).reshape(x.shape)
+    return (unit / jnp.maximum(length, 1)).reshape(x.shape).astype(gradient.dtype)
 
 
 class Move(NamedTuple):

@@ -22,6 +22,7 @@ from nets.attacks.attack import (
 from nets.attacks.ball import l2_multiplier, steepest_ascent
 from nets.attacks.best import judge
 from nets.attacks.losses import margin, misclassified
+from nets.attacks.scale import widened
 from nets.attacks.threats import named_norm
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, L2Ball, LinearClassifier, LinearScores, LinfBall, Threat
@@ -53,9 +54,9 @@ def worst(threat: Threat, gradient: jax.Array, x: jax.Array, bounds: Bounds) -> 
     if bounds == (-math.inf, math.inf):
         return radius_of(threat, x) * steepest_ascent(threat, gradient)
     furthest = _FURTHEST[type(named_norm(threat))]
-    flat, g = x.reshape(x.shape[0], -1), gradient.reshape(x.shape[0], -1)
+    flat, g = (widened(values).reshape(x.shape[0], -1) for values in (x, gradient))
     delta = furthest(g, radius_of(threat, flat), bounds[0] - flat, bounds[1] - flat)
-    return delta.reshape(x.shape)
+    return delta.reshape(x.shape).astype(x.dtype)
 
 
 def _furthest_cube(

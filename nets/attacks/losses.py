@@ -11,9 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from nets.attacks.attack import class_numbers, require_classes
-
-# In the denominators of Croce and Hein's reference implementation: its numbers are to be ours.
-_TINY = 1e-12
+from nets.attacks.scale import ratio
 
 
 class Loss(Protocol):
@@ -90,7 +88,7 @@ def dlr(logits: jax.Array, y: jax.Array) -> jax.Array:
     """
     require_classes(logits, y, smallest=3)
     top = jax.lax.top_k(logits, 3)[0]
-    return margin(logits, y) / (top[:, 0] - top[:, 2] + _TINY)
+    return ratio(margin(logits, y), top[:, 0] - top[:, 2])
 
 
 def targeted_cross_entropy(logits: jax.Array, y: jax.Array, target_class: jax.Array) -> jax.Array:
@@ -125,8 +123,8 @@ def targeted_dlr(logits: jax.Array, y: jax.Array, target_class: jax.Array) -> ja
     """
     require_classes(logits, y, smallest=4)
     top = jax.lax.top_k(logits, 4)[0]
-    spread = top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + _TINY
-    return targeted_margin(logits, y, target_class) / spread
+    spread = top[:, 0] - 0.5 * (top[:, 2] + top[:, 3])
+    return ratio(targeted_margin(logits, y, target_class), spread)
 
 
 def is_label(logits: jax.Array, y: jax.Array) -> jax.Array:

@@ -30,6 +30,7 @@ from nets.attacks.ball import project, steepest_ascent
 from nets.attacks.best import judge, replace
 from nets.attacks.gradient import ascend, at_input, pgd
 from nets.attacks.losses import cross_entropy, is_label, margin, misclassified, targeted_margin
+from nets.attacks.scale import widened
 from nets.attacks.threats import whole_box
 from theory.problem import Threat
 
@@ -284,6 +285,7 @@ def _towards_nearest(
 
 def _difference(logits: jax.Array, again: jax.Array) -> jax.Array:
     """Returns the largest difference relative to the spread of the logits; equal nans are equal."""
+    logits, again = widened(logits), widened(again)
     finite = jnp.where(jnp.isfinite(logits), logits, 0)
     spread = jnp.max(finite) - jnp.min(finite)
     same = (logits == again) | (jnp.isnan(logits) & jnp.isnan(again))
@@ -303,7 +305,10 @@ def _batch_difference(
 
 def _like_probabilities(logits: jax.Array) -> jax.Array:
     """Returns whether the outputs of each sample are >= 0 and sum to one, (B,), for (B, K)."""
-    looks: jax.Array = (jnp.abs(jnp.sum(logits, -1) - 1) < 1e-3) & (logits >= 0).all(-1)
+    # What rounding to the type of the outputs alone does to their sum.
+    close = max(1e-3, float(jnp.finfo(logits.dtype).eps))
+    total = jnp.sum(widened(logits), -1)
+    looks: jax.Array = (jnp.abs(total - 1) < close) & (logits >= 0).all(-1)
     return looks
 
 

@@ -18,6 +18,7 @@ from nets.attacks.ascent import Ascent, begin, evaluate, record
 from nets.attacks.attack import Logits, Target, radius_of, rows
 from nets.attacks.ball import project
 from nets.attacks.losses import Loss
+from nets.attacks.scale import wide_dtype, widened
 
 _SHRINK = 1.5  # of the step where the support does not fall, and of the support in a step
 _SHORTEST = 10.0  # the radius over the shortest step
@@ -67,7 +68,7 @@ def ascend_sparsely(
     least = 16 * jnp.finfo(x.dtype).eps * radius
 
     def support_of(point: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.abs(point - x) > least, axes).astype(x.dtype)
+        return jnp.sum(jnp.abs(point - x) > least, axes).astype(wide_dtype(x.dtype))
 
     def body(i: jax.Array, state: _SparseState) -> _SparseState:
         step = state.step * _signs_of_largest(state.gradient, state.share)
@@ -127,7 +128,7 @@ def _adapt(
 
 def _signs_of_largest(gradient: jax.Array, share: jax.Array) -> jax.Array:
     """Returns the signs of the largest entries over their number, (B, ...); a share (B,) of all."""
-    flat = gradient.reshape(gradient.shape[0], -1)
+    flat = widened(gradient).reshape(gradient.shape[0], -1)
     size = jnp.abs(flat)
     # By a quantile of the sorted sizes, since top_k wants a number that is static and the same for
     # all samples. Entries that tie with the quantile move too.
@@ -136,4 +137,4 @@ def _signs_of_largest(gradient: jax.Array, share: jax.Array) -> jax.Array:
     signs = jnp.where(size >= smallest, jnp.sign(flat), 0)
     count = jnp.sum(jnp.abs(signs), -1, keepdims=True)
     # 1e-10 as in the reference: a gradient of zero makes a step of zero.
-    return (signs / (count + 1e-10)).reshape(gradient.shape)
+    return (signs / (count + 1e-10)).reshape(gradient.shape).astype(gradient.dtype)

@@ -28,12 +28,10 @@ from nets.attacks.attack import (
 from nets.attacks.ball import project
 from nets.attacks.best import best_of_runs, first_success, judge
 from nets.attacks.losses import margin
+from nets.attacks.scale import TINY, wide_dtype, widened
 from nets.attacks.square_pattern import patterns, stripes, window_sizes
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, L2Ball, LinfBall, Threat
-
-# In the denominators of the authors' code, where a square holds nothing yet.
-_TINY = 1e-12
 
 
 class _Square(NamedTuple):
@@ -113,7 +111,7 @@ def _search(
     # patterns, in a corner of images, lets one compiled query serve every size.
     known, which = np.unique(sizes, return_inverse=True)
     table = jnp.asarray(
-        patterns(tuple(map(int, known)), shape[0], shape[1], _power(threat)), x.dtype
+        patterns(tuple(map(int, known)), shape[0], shape[1], _power(threat)), wide_dtype(x.dtype)
     )
     rows_of_table = jnp.asarray(which, jnp.int32)
 
@@ -135,9 +133,9 @@ def _search(
 
 
 def _judge(logits_fn: Logits, x: jax.Array, y: jax.Array) -> AttackResult:
-    """Returns the points with their margins, in the dtype of x, which the loop carries."""
+    """Returns the points with their margins, of one dtype, which the loop carries."""
     result = judge(x, logits_fn(x), y, margin)
-    return result._replace(loss=result.loss.astype(x.dtype))
+    return result._replace(loss=result.loss.astype(wide_dtype(x.dtype)))
 
 
 def _power(threat: Threat) -> int:
@@ -167,9 +165,11 @@ def _start(threat: Threat, keys: jax.Array, x: jax.Array, bounds: Bounds) -> jax
 def _finish(threat: Threat, x: jax.Array, delta: jax.Array, bounds: Bounds) -> jax.Array:
     """Returns x + delta brought to the ball: scaled to its surface for l2, projected for l1."""
     if isinstance(threat, L1Ball):
-        return project(threat, x + delta, x, bounds)
+        return project(threat, x + delta.astype(x.dtype), x, bounds)
+    delta = widened(delta)
     length = _length(delta**2, (1, 2, 3), root=True)
-    return inside(x + delta / (length + _TINY) * radius_of(threat, x), bounds)
+    moved = delta / (length + TINY) * radius_of(threat, delta)
+    return inside(x + moved.astype(x.dtype), bounds)
 
 
 def _propose(target: Target, best: jax.Array, square: _Square) -> jax.Array:
@@ -194,27 +194,29 @@ def _move_mass(target: Target, best: jax.Array, square: _Square) -> jax.Array:
     x, _, threat, bounds = target
     channels, squared = x.shape[3], isinstance(threat, L2Ball)
     sign_key, turn_key, into_key, out_key = _split(square.keys, 4)
-    sign = _signs(sign_key, (1, 1, channels), x.dtype)
-    turned = _signs(turn_key, (1, 1), x.dtype) > 0
+    delta = widened(best) - widened(x)
+    sign = _signs(sign_key, (1, 1, channels), delta.dtype)
+    turned = _signs(turn_key, (1, 1), delta.dtype) > 0
     into, out_of = (_window(key, x, square.size) for key in (into_key, out_key))
     shaped = jnp.where(turned, square.pattern[1][None], square.pattern[0][None])
     shaped = jax.vmap(_to_corner)(shaped, into.top, into.left)[..., None]
 
-    delta = best - x
     power = _squares if squared else jnp.abs
     measure = functools.partial(_length, axes=(1, 2), root=squared)
     # What is in the first square already is mixed with the pattern, each with length one.
     kept = jnp.where(into.mask, delta, 0)
-    new = shaped * sign + kept / (measure(power(kept)) + _TINY)
+    new = shaped * sign + kept / (measure(power(kept)) + TINY)
     new = jnp.where(into.mask, new, 0)
     # To spend: what the ball leaves, in equal parts on the channels, and what each channel has in
     # the two squares; in squares of lengths for l2, which add up.
-    room = radius_of(threat, x) ** (2 if squared else 1) - _length(power(delta), (1, 2, 3), False)
+    room = radius_of(threat, delta) ** (2 if squared else 1) - _length(
+        power(delta), (1, 2, 3), False
+    )
     held = _length(power(jnp.where(into.mask | out_of.mask, delta, 0)), (1, 2), False)
     budget = jnp.maximum(room, 0) / channels + held
     # As in the code, which for l1 gives each channel the whole of it: `_finish` projects.
     length = jnp.sqrt(budget) if squared else budget * channels
-    new = new / (measure(power(new)) + _TINY) * length
+    new = new / (measure(power(new)) + TINY) * length
     moved = jnp.where(into.mask, new, jnp.where(out_of.mask, 0, delta))
     return _finish(threat, x, moved, bounds)
 

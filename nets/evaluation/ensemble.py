@@ -9,16 +9,33 @@ import functools
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
 from nets.attacks.apgd import apgd, rival
-from nets.attacks.attack import AttackResult, Logits, Target, require_classes, require_named_ball
+from nets.attacks.attack import (
+    AttackResult,
+    Logits,
+    Target,
+    as_bounds,
+    checked,
+    require_classes,
+    require_named_ball,
+)
 from nets.attacks.gradient import pgd
 from nets.attacks.losses import Loss, cross_entropy, dlr, margin, targeted_dlr
 from nets.attacks.square import square
 from nets.attacks.threats import is_l1
-from nets.evaluation.outcomes import BLOCK, AttackRun, AttackTurn, Outcomes, evaluate
+from nets.data.pixels import to_floats
+from nets.evaluation.outcomes import (
+    BLOCK,
+    AttackRun,
+    AttackTurn,
+    Outcomes,
+    evaluate,
+)
+from nets.evaluation.requirements import require_pixels
 from theory.domain import InvalidInput, require_known
 from theory.problem import Threat
 
@@ -137,9 +154,11 @@ def ensemble(
 
     Args:
         key, block, devices: as for `nets.evaluation.outcomes.evaluate`.
-        target: inputs (n, ...), labels (n,), bounds, and a ball of norm 1, 2 or infinity.
-        logits_fn: logits (b, K) of inputs (b, ...). A jax.tree_util.Partial passes its arrays as
-            arguments; of any other function they become constants of what is compiled.
+        target: inputs (n, ...), floats or uint8 images, which become [0, 1]; labels (n,), bounds,
+            and a ball of norm 1, 2 or infinity.
+        logits_fn: logits (b, K) of inputs (b, ...), each row from its row. It is traced anew at
+            every call, so that the weights that it has now count; the arrays that it captures are
+            arguments of what is compiled, which is compiled once for any of them.
         attacks: names out of NAMES in the order in which they run; standard(K, threat) if
             None.
         steps: of PGD or a run of Auto-PGD.
@@ -147,15 +166,20 @@ def ensemble(
         targets: see `method`.
 
     Raises:
-        InvalidInput: naming the argument, before anything runs.
+        InvalidInput: naming the argument, before anything runs; or, as `evaluate`, once clean
+            inputs are classified.
         RuntimeError: if an attack leaves ball or bounds.
 
     References:
         croce2020autoattack.
     """
+    if getattr(target.x, "dtype", None) == np.uint8:
+        require_pixels(as_bounds(target.bounds))
+        target = target._replace(x=to_floats(jnp.asarray(target.x)))
     x, labels, threat, bounds = require_named_ball(target)
-    logits = jax.eval_shape(logits_fn, x)
-    require_classes(logits, labels)
+    # Of a few: the shape of a row is that of all.
+    logits = jax.eval_shape(checked(logits_fn), x[:1])
+    require_classes(jnp.zeros((len(labels), logits.shape[1])), labels)
     classes = logits.shape[1]
     names = standard(classes, threat) if attacks is None else tuple(attacks)
     if len(set(names)) < len(names) or not names:
@@ -168,8 +192,7 @@ def ensemble(
         method, classes=classes, threat=threat, steps=steps, queries=queries, targets=targets
     )
     methods = {name: named(name) for name in names}
-    # Every attack and block calls one and the same function `_call`, by which the compiled ones are
-    # found again; what differs from network to network is in the arrays of the Partial.
+    # As a Partial: what it holds may change from call to call, and `evaluate` traces it anew.
     model = logits_fn if isinstance(logits_fn, Partial) else Partial(logits_fn)
     return evaluate(
         key,

@@ -6,7 +6,6 @@ not on the other samples, their order, or the devices.
 """
 
 import functools
-import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -14,22 +13,36 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from numpy.typing import NDArray
 
-from nets.attacks.attack import AttackResult, Bounds, Logits, Target, keys_of
+from nets.attacks.attack import (
+    AttackResult,
+    Bounds,
+    Logits,
+    Target,
+    as_bounds,
+    keys_of,
+)
 from nets.attacks.ball import norm
 from nets.attacks.losses import is_label, misclassified
-from nets.attacks.threats import NORMS, require_radius
+from nets.attacks.scale import widened
 from nets.compute.blocks import Progress, over_blocks
-from nets.compute.compiler import jit
+from nets.compute.compiler import by_program, jit, settled
 from nets.data.pixels import to_floats
 from nets.evaluation.per_class import require_labels
+from nets.evaluation.requirements import (
+    PIXELS,
+    require_finite,
+    require_inputs,
+    require_network,
+    require_rows,
+)
 from theory.domain import InvalidInput
 from theory.problem import Threat
 
 BLOCK = 128
 CLEAN = "clean"
-PIXELS = (0.0, 1.0)
 Apply = Callable[[Any, jax.Array], jax.Array]
 
 
@@ -53,7 +66,8 @@ class AttackRun(NamedTuple):
     """An attack as an evaluation runs it.
 
     Args:
-        run: one turn; found again by identity, so hold it, or it is compiled anew.
+        run: one turn. One of this package is found again by identity, so hold it, or it is compiled
+            anew; any other is traced at every evaluation, as it then is.
         turns: how often it runs, with turn = 0, 1, ..., each on what still stands: restarts or
             target classes.
     """
@@ -121,29 +135,46 @@ def evaluate(
 
     Args:
         key: a typed key, of which sample i gets fold_in(key, i), or an array of typed keys (n,).
-        apply: (variables, x (b, ...)) -> logits (b, K), in evaluation mode.
+        apply: (variables, x (b, ...)) -> logits (b, K), in evaluation mode, each row from its row.
+            The method of a network of this package is compiled once; any other function is traced
+            anew at every call, and its present weights count, whether they come as variables or are
+            captured. What it draws in Python, it draws while it is traced.
         variables: of the network.
         images: uint8 (n, h, w, c), which become [0, 1], or floats inside the bounds, (n, ...).
         labels: in [0, K), (n,).
         threat: an L1Ball, L2Ball or LinfBall with a radius of shape () or (n,).
         methods: attacks by name, in the order in which they run.
         classes: K.
-        bounds: (low, high) of every entry of an input.
+        bounds: (low, high) of every entry of an input; (0, 1) for uint8, as the radius is then.
         block: samples computed together.
         devices: where to compute; all local devices if None.
         progress: given the name of an attack returns what takes the share done.
 
     Raises:
-        InvalidInput: naming the argument, before any computation.
+        InvalidInput: naming the argument, before any computation; and once clean images are
+            classified, for a network whose outputs depend on the batch, or are never finite.
         RuntimeError: if an attack leaves ball or bounds.
     """
-    labels = np.asarray(labels)
+    images, labels, bounds = np.asarray(images), np.asarray(labels), as_bounds(bounds)
     require_labels(labels, classes)
-    _require(images, labels, threat, methods, bounds)
+    require_inputs(images, labels, threat, bounds)
+    if CLEAN in methods:
+        raise InvalidInput(f"methods: {CLEAN!r} names the outcome without attack")
+    if block < 1:
+        raise InvalidInput(f"block = {block}: samples at a time, must be at least 1")
     keys = keys_of(key, len(labels))
+    require_network(apply, variables, images[: min(block, len(labels))], classes)
     radius = np.broadcast_to(np.asarray(threat.radius), labels.shape)
     samples = (keys, images, labels.astype(np.int32), radius)
     kind: Any = type(threat)
+    ours = settled(apply) and not isinstance(variables, Partial)
+
+    # Of this evaluation: however many turns and blocks, what is not ours is traced once.
+    @functools.cache
+    def compiled(method: AttackRun | None) -> Callable[..., _Block]:
+        if ours and (method is None or settled(method.run)):
+            return _compiled(apply, method, kind, bounds)
+        return by_program(_outcome(apply, method, kind, bounds))
 
     def run(name: str, method: AttackRun | None, turn: int, chosen: np.ndarray) -> _Block:
         """Returns the outcomes of the chosen samples under one turn of one attack."""
@@ -151,7 +182,7 @@ def evaluate(
         # The name as a number, so that attacks of other names have other random numbers without
         # one compilation for each; not `hash`, which differs from process to process.
         outcomes: _Block = over_blocks(
-            _compiled(apply, method, kind, bounds),
+            compiled(method),
             (variables, np.uint32(zlib.crc32(name.encode())), np.int32(turn)),
             [array[chosen] for array in samples],
             block=block,
@@ -165,6 +196,15 @@ def evaluate(
 
     everyone = np.arange(len(labels))
     turned = run(CLEAN, None, 0, everyone)
+    require_finite(turned.finite)
+    # By what is compiled for the clean images: one more block of them.
+    shared = variables, np.uint32(0), np.int32(0)
+    again = functools.partial(
+        over_blocks, compiled(None), shared, block=block, devices=devices, progress=None
+    )
+    require_rows(
+        lambda rows: again(rows).probabilities, samples, bounds, turned.probabilities, block
+    )
     predicted = np.stack([turned.predicted] * 2)
     probabilities = np.stack([turned.probabilities] * 2)
     correct, x_adv, finite = [turned.correct], turned.x_adv, turned.finite
@@ -191,33 +231,6 @@ def evaluate(
     )
 
 
-def _require(
-    images: np.ndarray,
-    labels: np.ndarray,
-    threat: Threat,
-    methods: Mapping[str, AttackRun],
-    bounds: Bounds,
-) -> None:
-    if labels.ndim != 1 or len(images) != len(labels) or not len(labels):
-        raise InvalidInput(
-            f"labels.shape = {labels.shape}: must be (n,), n >= 1, one for each of "
-            f"{len(images)} images"
-        )
-    if CLEAN in methods:
-        raise InvalidInput(f"methods: {CLEAN!r} names the outcome without attack")
-    if type(threat) not in NORMS.values():
-        raise InvalidInput(f"threat = {threat!r}: must be an L1Ball, L2Ball or LinfBall")
-    if np.shape(threat.radius) not in ((), labels.shape):
-        raise InvalidInput(f"radius.shape = {np.shape(threat.radius)}: must be () or (n,)")
-    require_radius(threat, bounds, math.prod(images.shape[1:]))
-    if images.dtype == np.uint8:
-        return
-    if not np.issubdtype(images.dtype, np.floating) or not (
-        images.min() >= bounds[0] and images.max() <= bounds[1]
-    ):
-        raise InvalidInput(f"images: must be uint8, or floats in {list(bounds)}")
-
-
 # Held, so that an attack is compiled once for a network, however often it is evaluated.
 @functools.lru_cache(maxsize=32)
 def _compiled(
@@ -227,6 +240,16 @@ def _compiled(
     bounds: Bounds,
 ) -> Callable[..., _Block]:
     """Returns the compiled function of one block under one turn of one attack."""
+    return jit(_outcome(apply, method, kind, bounds))
+
+
+def _outcome(
+    apply: Apply,
+    method: AttackRun | None,
+    kind: Callable[[jax.Array], Threat],
+    bounds: Bounds,
+) -> Callable[..., _Block]:
+    """Returns the function of one block under one turn of one attack, not compiled."""
 
     def outcome(
         shared: tuple[Any, jax.Array, jax.Array],
@@ -257,7 +280,7 @@ def _compiled(
             _is_inside(threat, x_adv, x, bounds),
         )
 
-    return jit(outcome)
+    return outcome
 
 
 def _is_inside(threat: Threat, x_adv: jax.Array, x: jax.Array, bounds: Bounds) -> jax.Array:
@@ -267,7 +290,7 @@ def _is_inside(threat: Threat, x_adv: jax.Array, x: jax.Array, bounds: Bounds) -
     slack = 64 * float(jnp.finfo(x.dtype).eps)
     flat = x_adv.reshape(x.shape[0], -1)
     span = slack * jnp.maximum(jnp.max(jnp.abs(flat), -1), 1) * flat.shape[1] ** 0.5
-    in_ball = norm(threat, x_adv - x) <= threat.radius * (1 + slack) + span
+    in_ball = norm(threat, x_adv - x) <= widened(threat.radius * (1 + slack) + span)
     inside: jax.Array = in_ball & ((flat >= bounds[0]) & (flat <= bounds[1])).all(-1)
     return inside
 

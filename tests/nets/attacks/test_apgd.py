@@ -256,7 +256,7 @@ def test_starts_lie_on_the_sphere():
 
 def test_a_gradient_that_is_lost_or_not_finite_is_mended():
     def logits_fn(x):
-        return jnp.stack([jnp.ones_like(x[:, 0]), 1e-20 * x[:, 0], jnp.sqrt(x[:, 1]) * 0], 1)
+        return jnp.stack([jnp.ones_like(x[:, 0]), 2.0**-66 * x[:, 0], jnp.sqrt(x[:, 1]) * 0], 1)
 
     x, y = jnp.asarray([[0.2, 0.0]]), jnp.zeros(1, jnp.int32)
     gradient, _, wrong = evaluate(logits_fn, losses.margin, x, y)
