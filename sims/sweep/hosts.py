@@ -156,7 +156,8 @@ def _same(rows: jax.Array) -> jax.Array:
 
 
 def _require_address(host: Shard, coordinator: str) -> None:
-    match = re.fullmatch(r"(.+):(\d{1,5})", coordinator)
+    # ASCII digits alone: C++ reads no others, and crashes.
+    match = re.fullmatch(r"(.+):([0-9]{1,5})", coordinator)
     if not match or int(match[2]) > 65535:
         raise InvalidInput(f"coordinator = {coordinator!r}: must be name:port of host 1")
     try:

@@ -30,7 +30,7 @@ class Shard(NamedTuple):
         Raises:
             InvalidInput: unless 1 <= i <= n.
         """
-        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         shard = cls(*map(int, match.groups())) if match else cls(0, 0)
         if not 1 <= shard.number <= shard.total:
             raise InvalidInput(f"{name} = {text!r}: must be i/n with 1 <= i <= n, such as 2/4")
