@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sims import files
-from sims.cli.commands import explore, rare, train_grid, validate
+from sims.cli.commands import explore, parse_axes, rare, train_grid, validate
 from sims.cli.frame import CONTRADICTED, progress_bar, run
 from sims.cli.waterbirds import waterbirds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import xarray as xr
 
@@ -63,18 +63,22 @@ def check(
         coordinator: name:port of host 1, the same on all hosts
         patience: seconds after which a host that did not come, or is silent, is given up
     """
+    from sims.stats.interval import require_level
     from sims.sweep.plan import Shard
 
-    place = Shard.parse(host, "host")
+    this_host = Shard.parse(host, "host")
+    require_level(level)
+    mode = "self-test" if self_test else "merge" if merge else ""
+    if mode:
+        _require_alone(mode, locals())
 
     def action() -> int:
         return _check(names, trials, until, seed, grid, shard, level, out)
 
-    if place.total > 1 or coordinator:
+    if this_host.total > 1 or coordinator:
         from sims.sweep import hosts
 
-        _require_counting(host, bool(self_test or merge))
-        return hosts.together(place, coordinator, patience, action)
+        return hosts.together(this_host, coordinator, patience, action)
     if self_test:
         return _self_test(level)
     if merge:
@@ -82,12 +86,27 @@ def check(
     return action()
 
 
-def _require_counting(host: str, otherwise: bool) -> None:
-    """Raises InvalidInput if several hosts are asked for anything but counting together."""
+def _require_alone(mode: str, given: Mapping[str, object]) -> None:
+    """Raises InvalidInput if a self-test or a merge is given what it would ignore.
+
+    Args:
+        mode: self-test or merge.
+        given: the arguments of `check` by name.
+    """
     from theory.domain import InvalidInput
 
-    if otherwise:
-        raise InvalidInput(f"host = {host}: the self-test and merging take one process only")
+    if given["host"] != "1/1" or given["coordinator"]:
+        raise InvalidInput(
+            f"host = {given['host']}: the self-test and merging take one process only"
+        )
+    heard = {"self-test": ("self_test", "level"), "merge": ("merge", "level", "out")}[mode]
+    for name, parameter in inspect.signature(check).parameters.items():
+        if name not in heard and given[name] != parameter.default:
+            option = "claims" if name == "names" else f"--{name.replace('_', '-')}"
+            raise InvalidInput(
+                f"{mode}: {option} has no effect on it; it takes "
+                f"{' and '.join(f'--{other}' for other in heard[1:])} alone"
+            )
 
 
 def _check(
@@ -100,17 +119,15 @@ def _check(
     level: float,
     out: pathlib.Path,
 ) -> int:
-    from sims.stats import interval
     from sims.sweep import hosts
     from sims.sweep import run as sweep_run
-    from sims.sweep.plan import Shard, make_plan, parse_grid
+    from sims.sweep.plan import Shard, make_plan
     from theory.claims.registry import find, registered
 
     claims = [find(name) for name in (names or registered())]
-    axes = dict(parse_grid(text) for text in grid)
+    axes = parse_axes(grid)
     share = Shard.parse(shard)
     plans = [make_plan(c, axes, trials=trials, until=until, seed=seed, shard=share) for c in claims]
-    interval.require_level(level)
     # All of them before the first draw, so that bad input is never found after hours.
     prepared = [
         sweep_run.prepare_sweep(
@@ -141,6 +158,7 @@ def _report(dataset: xr.Dataset, aloud: bool = True) -> int:
 
 
 def _merge(paths: tuple[pathlib.Path, ...], out: pathlib.Path, level: float) -> int:
+    from sims import files
     from sims.sweep import file as sweep_file
     from sims.sweep import verdict
     from sims.sweep.plan import Shard

@@ -153,10 +153,9 @@ def explore(
         out: folder of the result file, NAME.exploratory-not-evidence.nc
     """
     from sims.projection import explore
-    from sims.sweep.plan import parse_grid
     from theory.claims.registry import find
 
-    path, axes = out / explore.file_name(name), dict(parse_grid(text) for text in grid)
+    path, axes = out / explore.file_name(name), parse_axes(grid)
     with progress_bar() as add:
         dataset = explore.explore(
             find(name),
@@ -198,10 +197,9 @@ def rare(
     """
     from sims.rare import claims as rare_claims
     from sims.stats import interval
-    from sims.sweep.plan import parse_grid
 
     claims = _named_claims(names)
-    axes = dict(parse_grid(text) for text in grid)
+    axes = parse_axes(grid)
     interval.require_level(level)
     # All claims before the first draw, so that a bad one is never found after hours.
     for claim in claims:
@@ -221,6 +219,26 @@ def rare(
             print("\n".join([*map(str, checked), f"{claim.name}: {text}"]), flush=True)
             status |= 0 if agrees else CONTRADICTED
     return status
+
+
+def parse_axes(texts: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """Returns the values of each axis that the words of --grid name.
+
+    Raises:
+        InvalidInput: for a word that is no axis with values, or an axis that is named twice.
+    """
+    from sims.sweep.plan import parse_grid
+    from theory.domain import InvalidInput
+
+    axes: dict[str, tuple[float, ...]] = {}
+    for text in texts:
+        name, values = parse_grid(text)
+        if name in axes:
+            raise InvalidInput(
+                f"grid = {text!r}: the axis {name} is given twice; join its values by commas"
+            )
+        axes[name] = values
+    return axes
 
 
 def _named_claims(names: tuple[str, ...]) -> list[Claim]:
