@@ -1,9 +1,14 @@
 """A run folder: what a network is, how it came about, and its parameters, without pickle."""
 
 import hashlib
+import io
 import json
+import lzma
 import pathlib
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +19,10 @@ from flax import traverse_util
 
 from nets.models import registry as models
 from nets.models.network import Network
-from sims.files import replace_whole, require_writable
+from nets.runs import record
+from sims.files import contents, replace_whole, require_writable
+from sims.files import records as typed_records
+from sims.files.digest import sha256
 from theory.domain import InvalidInput
 
 # By name, as in params/head/kernel; flax gives them no types.
@@ -22,7 +30,23 @@ _flatten: Callable[..., dict[str, Any]] = traverse_util.flatten_dict
 _unflatten: Callable[..., dict[str, Any]] = traverse_util.unflatten_dict
 
 SETTINGS, PARAMETERS, LOG = "run.json", "parameters.npz", "log.jsonl"
-FORMAT = 1
+# What zipfile and NumPy's reader of headers raise on damaged content: they promise no one type.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    EOFError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 class Run(NamedTuple):
@@ -33,11 +57,13 @@ class Run(NamedTuple):
             `precision`, float32 if it is missing, and whatever training records.
         module: the network.
         variables: its parameters and statistics.
+        verified: False where it was read from a folder of an earlier version, without digests.
     """
 
     settings: dict[str, Any]
     module: Network
     variables: Mapping[str, Any]
+    verified: bool = True
 
 
 def module_of(settings: Mapping[str, Any]) -> Network:
@@ -53,22 +79,27 @@ def module_of(settings: Mapping[str, Any]) -> Network:
 def save(folder: pathlib.Path, run: Run) -> None:
     """Writes the run, parameters first, each file whole or not at all.
 
+    The record of the run names the SHA-256 of the parameters and of the log that lies there.
+
     Raises:
         InvalidInput: if the folder cannot be written to.
     """
     require_writable(folder)
     arrays = {name: np.asarray(value) for name, value in _flatten(run.variables, sep="/").items()}
-    text = json.dumps({"format": FORMAT, **run.settings}, indent=1)
+    # Of what was made, not of what the disk gives back.
+    packed = io.BytesIO()
 
     def write_arrays(path: pathlib.Path) -> None:
-        with path.open("wb") as handle:
-            np.savez(handle, allow_pickle=False, **arrays)
+        np.savez(packed, allow_pickle=False, **arrays)
+        path.write_bytes(packed.getbuffer())
 
     # In this order: a folder is a run once its settings are there, see `seeds.finished` and others.
     replace_whole(folder / PARAMETERS, write_arrays, "run")
-    replace_whole(
-        folder / SETTINGS, lambda path: path.write_text(text + "\n", encoding="utf-8"), "run"
-    )
+    named = {PARAMETERS: sha256(packed.getbuffer())}
+    if (folder / LOG).exists():
+        named[LOG] = sha256(contents(folder / LOG, "run"))
+    text = record.text_of(run.settings, named)
+    replace_whole(folder / SETTINGS, lambda path: path.write_text(text, encoding="utf-8"), "run")
 
 
 def write_log(folder: pathlib.Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -81,19 +112,32 @@ def write_log(folder: pathlib.Path, records: Sequence[Mapping[str, Any]]) -> Non
     replace_whole(folder / LOG, lambda path: path.write_text(lines, encoding="utf-8"), "run")
 
 
+def read_log(folder: pathlib.Path) -> tuple[Mapping[str, Any], ...]:
+    """Returns what a finished run logged of each epoch.
+
+    Raises:
+        InvalidInput: if there is no run or no log, or one that is damaged or of another run.
+    """
+    path = folder / LOG
+    data = _content(path, record.read(folder / SETTINGS), "log")
+    lines = [line for line in data.split(b"\n") if line]
+    epochs = [
+        typed_records.from_json(line, f"run = {path}, line {i}") for i, line in enumerate(lines, 1)
+    ]
+    return typed_records.typed(tuple(epochs), tuple[dict[str, Any], ...], f"run = {path}")
+
+
 def load(folder: pathlib.Path) -> Run:
     """Returns the run in a folder.
 
     Raises:
-        InvalidInput: if it is not one, is truncated, or its parameters are of another model:
-            naming the first that differs.
+        InvalidInput: if it is not one, is damaged, its parameters are not those that were saved
+            with it, or they are of another model: naming the first that differs.
     """
-    settings = _settings(folder)
-    module = module_of(settings)
-    arrays = _arrays(folder / PARAMETERS)
-    image = np.zeros((1, *settings["image_shape"]), np.float32)
-    # Shapes alone: nothing is computed, and no random number drawn.
-    shapes = _flatten(jax.eval_shape(module.init, jax.random.key(0), image), sep="/")
+    read = record.read(folder / SETTINGS)
+    settings = read.settings
+    module, shapes = _described(folder, settings)
+    arrays = _arrays(folder / PARAMETERS, _content(folder / PARAMETERS, read, "parameters"))
     # Checked here, where model and array can be named: flax would fail at the first use.
     for name in sorted(shapes.keys() | arrays.keys()):
         theirs = arrays[name].shape if name in arrays else "none"
@@ -103,7 +147,12 @@ def load(folder: pathlib.Path) -> Run:
                 f"run = {folder}: parameters of another model: {name} is {theirs}, "
                 f"{settings['model']} has {ours}"
             )
-    return Run(settings, module, _unflatten(arrays, sep="/"))
+        if arrays[name].dtype != shapes[name].dtype:
+            raise InvalidInput(
+                f"run = {folder}: {name} is of type {arrays[name].dtype}: must be "
+                f"{shapes[name].dtype}"
+            )
+    return Run(settings, module, _unflatten(arrays, sep="/"), read.verified)
 
 
 def checksum(variables: Mapping[str, Any]) -> str:
@@ -120,27 +169,58 @@ def checksum(variables: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _settings(folder: pathlib.Path) -> dict[str, Any]:
-    """Returns what a run's file says, once it has all that `load` and its callers read."""
-    path = folder / SETTINGS
+def _described(
+    folder: pathlib.Path, settings: Mapping[str, Any]
+) -> tuple[Network, Mapping[str, jax.ShapeDtypeStruct]]:
+    """Returns the network of a record, and the shapes of its arrays by name."""
+    image = jax.ShapeDtypeStruct((1, *settings["image_shape"]), np.float32)
     try:
-        settings = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"run = {folder}: no {SETTINGS} there ({error.strerror})") from error
-    except ValueError as error:
-        raise InvalidInput(f"run = {path}: not readable as JSON ({error})") from error
-    needed = ("format", "model", "options", "image_shape", "class_names", "data", "fingerprint")
-    if missing := [name for name in needed if name not in settings]:
-        raise InvalidInput(f"run = {path}: has no {missing[0]!r}")
-    if settings["format"] != FORMAT:
-        raise InvalidInput(f"run = {path}: format {settings['format']}, must be {FORMAT}")
-    return dict(settings)
+        module = module_of(settings)
+        # Shapes alone: nothing is computed, and no random number drawn.
+        return module, _flatten(jax.eval_shape(module.init, jax.random.key(0), image), sep="/")
+    except InvalidInput as error:
+        raise InvalidInput(f"run = {folder / SETTINGS}: {error}") from error
+    except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+        # What a network needs of its options and of an image is known to its layers alone.
+        reason = str(error).partition("\n")[0]
+        raise InvalidInput(
+            f"run = {folder / SETTINGS}: options and image_shape make no network of {reason}"
+        ) from error
 
 
-def _arrays(path: pathlib.Path) -> dict[str, npt.NDArray[Any]]:
+def _content(path: pathlib.Path, read: record.SettingsRead, kind: str) -> bytes:
+    """Returns the bytes of a file beside a record, once they are those that it names."""
     try:
-        # Opened here, because numpy leaves a damaged archive open.
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInput(f"run = {path}: not readable as parameters ({error})") from error
+        data = contents(path, "run")
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}: not readable as {kind}") from error
+    if not read.verified:
+        return data
+    if path.name not in read.digests:
+        raise InvalidInput(f"run = {path}: {SETTINGS} does not name it: not readable as {kind}")
+    if sha256(data) != read.digests[path.name]:
+        raise InvalidInput(
+            f"run = {path}: not readable as {kind} (damaged or of another run: its digest is not "
+            f"that in {SETTINGS})"
+        )
+    return data
+
+
+def _arrays(path: pathlib.Path, data: bytes) -> dict[str, npt.NDArray[Any]]:
+    """Returns the arrays in the bytes of an archive of NumPy, each once all its bytes are right."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # Read whole, which compares the checksum of the archive; NumPy alone reads what a
+            # damaged header asks for. Ours are not compressed: none is larger than the archive.
+            entries = archive.infolist()
+            if any(entry.file_size > len(data) for entry in entries):
+                raise ValueError("an array larger than the file")
+            return {
+                entry.filename.removesuffix(".npy"): np.lib.format.read_array(
+                    io.BytesIO(archive.read(entry)), allow_pickle=False
+                )
+                for entry in entries
+            }
+    except _UNREADABLE as error:
+        reason = str(error).partition("\n")[0]
+        raise InvalidInput(f"run = {path}: not readable as parameters ({reason})") from error

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder RUN/checkpoints/EPOCH of arrays and one JSON text: settings, which must be
 those of the training that goes on, the code and the libraries that made it, likewise, and the
-records of all epochs. Nothing is pickled.
+records of all epochs. Nothing is pickled. It gets its name once all is written, and with it a
+manifest of the SHA-256 of every file, which is compared before Orbax reads any of them.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ import orbax.checkpoint as ocp
 
 from nets.configs.settings import completed
 from nets.training.progress import TrainingProgress
-from sims.files import require_writable
+from sims.files import manifest, require_writable
 from sims.provenance import code_digest
 from theory.domain import InvalidInput
 
@@ -58,6 +59,7 @@ def save(run: pathlib.Path, settings: Mapping[str, Any], progress: TrainingProgr
     """
     # Orbax takes absolute paths alone.
     folder, epoch = (run / FOLDER).resolve(), len(progress.records)
+    half = folder / f"{epoch}.partial"
     _require_room(folder, progress)
     # Halves of earlier attempts would be in the way; the last whole one stays until this is whole.
     _clear(folder, keep=(epoch - 1,))
@@ -73,7 +75,10 @@ def save(run: pathlib.Path, settings: Mapping[str, Any], progress: TrainingProgr
     )
     try:
         with _quiet(), _checkpointer() as checkpointer:
-            checkpointer.save(folder / str(epoch), args=arguments)
+            checkpointer.save(half, args=arguments)
+        manifest.write(half)
+        # Only now is it a checkpoint: a kill before leaves a half, and the one before it.
+        half.rename(folder / str(epoch))
     # TensorStore says ValueError where a file cannot be written.
     except (OSError, ValueError) as error:
         _clear(folder, keep=(epoch - 1,))
@@ -94,7 +99,7 @@ def restore(
         fresh: progress before the first epoch, of the shapes of all arrays.
 
     Raises:
-        InvalidInput: if the checkpoint is unreadable, of another format, of other code or another
+        InvalidInput: if the checkpoint is damaged, of another format, of other code or another
             version of a library, of other settings (the first is named) or of another model
             (likewise its array); it is left as it is.
     """
@@ -105,6 +110,7 @@ def restore(
     if not epochs:
         return fresh
     path = (run / FOLDER).resolve() / str(max(epochs))
+    _require_intact(path)
     text = _read(path, ocp.args.Composite(text=ocp.args.JsonRestore())).text
     if not isinstance(text, dict) or text.get("format") != FORMAT:
         its_format = text.get("format") if isinstance(text, dict) else None
@@ -129,7 +135,7 @@ def _arrays(progress: TrainingProgress) -> dict[str, Any]:
 
 
 def _epochs(folder: pathlib.Path) -> list[int]:
-    """Returns the epochs of whole checkpoints: Orbax renames a folder only once it is complete."""
+    """Returns the epochs of whole checkpoints: a folder gets its name only once it is complete."""
     if not folder.is_dir():
         return []
     return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
@@ -175,6 +181,22 @@ def _read(path: pathlib.Path, arguments: ocp.args.Composite) -> Any:
             f"checkpoint = {path}: not readable as a checkpoint ({type(error).__name__}); "
             "move it away to start anew"
         ) from error
+
+
+def _require_intact(path: pathlib.Path) -> None:
+    """Raises InvalidInput unless every file is the one that was written."""
+    if not (path / manifest.NAME).exists():
+        # Refused and not read: Orbax may hang on what is damaged. It costs the epochs so far.
+        raise InvalidInput(
+            f"checkpoint = {path}: without {manifest.NAME}, from before checkpoints had one or "
+            "damaged: go on with the version of this package that made it, or move it away to "
+            "start anew"
+        )
+    if (damage := manifest.difference(path)) is not None:
+        raise InvalidInput(
+            f"checkpoint = {path}: not readable as a checkpoint (damaged: {damage}); move it away "
+            "to start anew"
+        )
 
 
 def _require_provenance(

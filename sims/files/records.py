@@ -154,15 +154,14 @@ def _refuse(value: Any, kind: Any, label: str, at: str, message: str) -> NoRetur
     inner = value
     for step in steps:
         inner = inner[step]
+    given = "null" if inner is None else shown(inner)
     allowed = reason.removeprefix("Expected ").partition(", got ")[0].replace("`", "")
     for word, meaning in _WORDS.items():
         allowed = re.sub(rf"\b{word}\b", meaning, allowed, count=1)
     if reason.startswith("Invalid enum value"):
         choices = [choice for t in _types(kind, steps) for choice in t.values]
         allowed = f"one of {', '.join(map(str, choices))}"
-    raise refusal(
-        f"{label}: {key or 'value'} = {shown(inner)}: must be {allowed.replace(' | ', ' or ')}"
-    )
+    raise refusal(f"{label}: {key or 'value'} = {given}: must be {allowed.replace(' | ', ' or ')}")
 
 
 def _hint(name: str, known: list[str]) -> str:

@@ -35,8 +35,8 @@ class Row(NamedTuple):
         dims: their names in order, where `...` stands for any number of others; None for any.
         kinds: letters of the kinds of values that are allowed: INTEGER, NUMBER, TEXT, "f", "b".
         low, high: the closed range of all values; nan is outside of any.
-        at_most: another variable, of these dims or fewer, or an attribute, above which no value
-            may be.
+        at_most: another variable, of these dims or fewer, above which no value may be; or, as
+            "@NAME", an attribute.
         nan: whether a value may be nan, where that says that there is none.
         unique: whether no value may be there twice, as on an axis.
         optional: whether the variable may be missing.
@@ -144,14 +144,15 @@ def _of_values(name: str, values: "np.ndarray[Any, Any]", row: Row) -> Iterator[
 
 def _above(name: str, dataset: "xr.Dataset", bound: str) -> Iterator[str]:
     variable = dataset[name]
-    most = dataset[bound] if bound in dataset else dataset.attrs.get(bound)
-    if most is None:
+    most = dataset.attrs.get(bound[1:]) if bound[0] == "@" else dataset.get(bound)
+    if most is None or isinstance(most, str):
         yield f"it has no {bound!r}, which {name} may not be above"
     elif not set(getattr(most, "dims", ())) <= set(variable.dims):
         yield f"{bound} has the dimensions ({_list(most.dims)}): must be among those of {name}"
     elif not (within := variable <= most).all():
         first = variable.values[~within.transpose(*variable.dims).values][0]
-        yield f"{name} has a value {first}: must be at most {bound}"
+        meant = bound if bound in dataset else f"its attribute {bound[1:]} = {most}"
+        yield f"{name} has a value {first}: must be at most {meant}"
 
 
 def _of_attribute(name: str, value: Any, attribute: Attribute) -> Iterator[str]:

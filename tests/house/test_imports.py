@@ -48,6 +48,10 @@ ALLOWED = {
     "nets": (
         "sims.cli.frame",
         "sims.files",
+        "sims.files.digest",
+        "sims.files.manifest",
+        "sims.files.records",
+        "sims.files.schema",
         "sims.provenance",
         "sims.random.bits",
         "sims.random.draws",

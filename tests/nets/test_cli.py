@@ -183,7 +183,7 @@ def test_parameters_come_back_as_they_were(folders):
 
 def test_parameters_of_another_model_are_named(folders, tmp_path):
     folder = copied(folders[0], tmp_path / "run")
-    settings = json.loads((folder / run_folder.SETTINGS).read_text("utf-8"))
+    settings = run_folder.load(folder).settings
     for change, message in (
         ({"model": "mlp"}, "params/head/kernel"),
         ({"class_names": ["a", "b", "c"]}, "params/head/bias"),
@@ -218,7 +218,7 @@ def test_damaged_parameters_are_refused(damage, folders, tmp_path):
 
 def test_data_that_changed_since_training_are_refused(folders, tmp_path, capsys, monkeypatch):
     folder = copied(folders[0], tmp_path / "run")
-    settings = json.loads((folder / run_folder.SETTINGS).read_text("utf-8"))
+    settings = run_folder.load(folder).settings
     settings["fingerprint"] = "0" * 64
     (folder / run_folder.SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
     status, _, error = call(capsys, monkeypatch, "evaluate", folder)

@@ -11,6 +11,7 @@ from nets.configs.settings import Config
 from nets.experiment.prepare import prepare
 from nets.training import checkpoint
 from sims import provenance
+from sims.files import manifest
 from support import small_training
 from theory.domain import InvalidInput
 
@@ -118,6 +119,7 @@ def test_a_checkpoint_that_names_no_code_is_refused(made, fresh, tmp_path):
     text = json.loads(path.read_text("utf-8"))
     del text["made_by"]
     path.write_text(json.dumps(text), "utf-8")
+    manifest.write(folder / checkpoint.FOLDER / "1")
     before = contents(folder)
     with pytest.raises(InvalidInput, match="from before checkpoints recorded what made them"):
         checkpoint.restore(folder, SETTINGS, fresh)
