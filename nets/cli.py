@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from sims.cli.frame import progress_bar
+from sims.cli.frame import progress_bar, require_file_name
 
 # Written out, not made of `nets.attacks.threats.NORMS`, whose import would load JAX before --help.
 Norm = Literal["linf", "l2", "l1"]
@@ -53,6 +53,7 @@ def evaluate(
     from nets.evaluation import file as evaluation_file
     from nets.evaluation.run import Request, evaluate_run
 
+    require_file_name("name", name)
     path = folder / f"{name}.nc"
     request = Request(norm, radius, protocol, samples, level, seed, block, masking)
     with progress_bar() as add:
@@ -80,7 +81,10 @@ def compare(
         name: of the result files of both
     """
     from nets.evaluation import file as evaluation_file
+    from sims.stats.interval import require_level
 
+    require_file_name("name", name)
+    require_level(level)
     before, after = (evaluation_file.load(folder / f"{name}.nc") for folder in (first, second))
     print(evaluation_file.comparison(before, after, level))
     return 0
@@ -140,7 +144,10 @@ def study_report(
     """
     from nets.study import file as study_file
     from nets.study import report
+    from sims.stats.interval import require_level
 
+    if level is not None:
+        require_level(level)
     changes = report.changes(study_file.load(path), level)
     print(report.markdown(changes) if markdown else report.summary(changes))
     return 0

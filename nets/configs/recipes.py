@@ -7,6 +7,7 @@ from typing import Any
 
 from nets.configs import toml
 from nets.configs.settings import KEYS, Config, typed
+from sims.files.refusal import shown
 from theory.domain import InvalidInput, require_known
 
 FORMAT = 1
@@ -51,8 +52,10 @@ def read(words: Sequence[str]) -> tuple[str, Config]:
     if path.suffix != ".toml":
         path = path_of(name)
     settings = toml.read(path, "config", FORMAT)
+    where = f"config = {path}"
     for key in settings:
-        require_known(f"config = {path}: key", key, KEYS)
+        require_known(f"{where}: key", key, KEYS)
+    settings = _typed(settings, where)
     for word in words[is_named:]:
         _set(settings, word)
     return path.stem, Config.of(**_typed(settings))
@@ -71,7 +74,7 @@ def replaced(config: Config, settings: Mapping[str, Any], where: str) -> Config:
     """
     for key in settings:
         require_known(f"{where}: key", key, KEYS)
-    return config.replace(**_typed(settings))
+    return config.replace(**_typed(settings, where))
 
 
 def _paths() -> dict[str, pathlib.Path]:
@@ -79,8 +82,8 @@ def _paths() -> dict[str, pathlib.Path]:
     return {path.stem: path for path in FOLDER.glob("*/*.toml")}
 
 
-def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: typed(key, value) for key, value in settings.items()}
+def _typed(settings: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    return {key: typed(key, value, where) for key, value in settings.items()}
 
 
 def _set(settings: dict[str, Any], word: str) -> None:
@@ -89,7 +92,7 @@ def _set(settings: dict[str, Any], word: str) -> None:
     if not equals:
         near = difflib.get_close_matches(key, [f"{name}=" for name in KEYS], 1)
         hint = f"; perhaps {near[0]}..." if near else ""
-        raise InvalidInput(f"setting = {word!r}: must be key=value{hint}")
+        raise InvalidInput(f"setting = {shown(word)}: must be key=value{hint}")
     table, dot, inner = key.partition(".")
     require_known("key", table, KEYS)
     if dot and KEYS[table].is_table:
@@ -99,4 +102,4 @@ def _set(settings: dict[str, Any], word: str) -> None:
         raise InvalidInput(f"key = {key!r}: {table} is no table")
     else:
         # A string as it is written: TOML would read the value of data=1 as a number.
-        settings[key] = text if KEYS[key].kind == (str,) else toml.as_value(text)
+        settings[key] = text if KEYS[key].kind is str else toml.as_value(text)

@@ -9,11 +9,17 @@ trainings what they were: see `completed`.
 from __future__ import annotations
 
 import dataclasses
-import fractions
+import json
+import math
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
+from sims.files.refusal import shown
+from theory.command_line.numbers import parse_number
 from theory.domain import InvalidInput, require_known
 
 
@@ -194,17 +200,19 @@ class Key(NamedTuple):
 
     Args:
         record, field: where `Config` holds its value.
-        kind: the type of the value: of each entry, one of several, where it is a list.
-        is_list, is_table: whether the value is one; else it is a single value.
+        kind: the type of the value.
         meaning: in words, for messages.
     """
 
     record: str
     field: str
-    kind: tuple[type, ...]
-    is_list: bool
-    is_table: bool
+    kind: Any
     meaning: str
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the value is a table."""
+        return typing.get_origin(self.kind) is dict
 
 
 def _keys() -> dict[str, Key]:
@@ -213,20 +221,8 @@ def _keys() -> dict[str, Key]:
     for record, holder in typing.get_type_hints(Config).items():
         hints = typing.get_type_hints(holder)
         for field in dataclasses.fields(holder):
-            hint, origin = hints[field.name], typing.get_origin(hints[field.name])
-            kind = (hint,)
-            if origin is tuple:
-                # tuple[int | str, ...] holds entries of one or several types.
-                entry = typing.get_args(hint)[0]
-                kind = typing.get_args(entry) or (entry,)
-            keys[field.metadata["key"] or field.name] = Key(
-                record,
-                field.name,
-                kind,
-                origin is tuple,
-                origin is dict,
-                field.metadata["meaning"],
-            )
+            name = field.metadata["key"] or field.name
+            keys[name] = Key(record, field.name, hints[field.name], field.metadata["meaning"])
     return keys
 
 
@@ -234,45 +230,58 @@ KEYS = _keys()
 EVALUATION_KEYS = tuple(name for name, key in KEYS.items() if key.record == "evaluation")
 
 
-def typed(name: str, value: Any) -> Any:
+def typed(name: str, value: Any, where: str = "") -> Any:
     """Returns a value, as TOML holds it, as the type of its key, once it is of that type.
 
     Args:
         name: of `KEYS`.
-        value: a whole number will do for a float, a ratio in words such as "8/255" for the radius.
+        value: a whole number will do for a float and 1e2 for an integer; a float may be written as
+            a ratio in words, such as "8/255".
+        where: what a message begins with, such as the file.
 
     Raises:
         InvalidInput: naming key, value and type.
     """
     key = KEYS[name]
-    if name == "radius" and isinstance(value, str):
-        value = _ratio(value)
-    if key.kind == (float,) and type(value) is int:
-        value = float(value)
-    # By `type`, not by isinstance: a bool is an int to Python, and flip=1 is a mistake.
-    if key.is_list and isinstance(value, list | tuple):
-        value = tuple(value)
-        good = all(type(entry) in key.kind for entry in value)
-    else:
-        good = not key.is_list and type(value) is (dict if key.is_table else key.kind[0])
-    if not good:
+    try:
+        result = msgspec.convert(as_number(key.kind, value), key.kind)
+        # What is recorded in run.json must be what JSON can hold: no dates, nan or infinities.
+        json.dumps(result, allow_nan=False)
+    except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as error:
+        start = f"{where}: " if where else ""
         raise InvalidInput(
-            f"{name} = {value!r}: must be of type {_type_in_words(key)} ({key.meaning})"
-        )
+            f"{start}{name} = {shown(value)}: must be of type {_in_words(key.kind)} ({key.meaning})"
+        ) from error
+    return result
+
+
+def as_number(kind: Any, value: Any) -> Any:
+    """Returns what words or TOML write in another way as the number it is, all else as it is.
+
+    Args:
+        kind: float, int or a tuple of them; other types have no other way.
+        value: such as "8/255", or 100.0 for an integer.
+    """
+    if kind is float and isinstance(value, str):
+        try:
+            return parse_number(value)
+        except ValueError:
+            return value
+    if kind is int and isinstance(value, float) and math.isfinite(value) and value == int(value):
+        return int(value)
+    entries = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+        return [as_number(entries[0], entry) for entry in value]
     return value
 
 
-def _type_in_words(key: Key) -> str:
-    words = "table" if key.is_table else " or ".join(kind.__name__ for kind in key.kind)
-    return f"list of {words}" if key.is_list else words
-
-
-def _ratio(text: str) -> Any:
-    """Returns the float nearest to a ratio of integers; what is none stays a string."""
-    try:
-        return float(fractions.Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        return text
+def _in_words(kind: Any) -> str:
+    origin, inside = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return f"list of {_in_words(inside[0])}"
+    if origin is types.UnionType:
+        return " or ".join(map(_in_words, inside))
+    return "table of numbers, texts, lists and tables" if origin is dict else str(kind.__name__)
 
 
 def completed(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:

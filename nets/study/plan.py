@@ -4,23 +4,39 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from nets.configs import recipes, toml
 from nets.configs.settings import KEYS as SETTINGS
-from nets.configs.settings import Config
+from nets.configs.settings import Config, as_number
 from nets.evaluation import protocols
+from sims.files.records import typed
+from sims.files.refusal import shown
 from sims.stats.interval import require_level
 from theory.domain import InvalidInput, require_known
 
 FORMAT = 1
 STUDIES = pathlib.Path(__file__).parents[1] / "studies"
 WARM_UP = "warm-up"
-TABLES = ("settings", "warm_up", "methods", "evaluation")
-KEYS = ("config", "seeds", "reference", "level", *TABLES)
-NEEDED = ("config", "seeds", "reference", "methods")
 # What the study itself sets, or all its networks must share to be compared: the same network
 # on the same classes, evaluated alike. Images, objective and optimisation may differ.
 FIXED = ("seed", "seeds", "start", "protocol", "samples", "data", "classes", "model", "options")
-LEVEL = 0.05
+
+
+class StudyFile(msgspec.Struct, forbid_unknown_fields=True):
+    """What a study's file holds beside its format: see `read`."""
+
+    config: str
+    seeds: Any
+    reference: str
+    methods: dict[str, dict[str, Any]]
+    level: float = 0.05
+    settings: dict[str, Any] = {}
+    warm_up: dict[str, Any] | None = None
+    evaluation: dict[str, Any] = {}
+
+
+KEYS = StudyFile.__struct_fields__
 
 
 class Study(NamedTuple):
@@ -123,7 +139,7 @@ def _set(content: dict[str, Any], word: str) -> None:
     key, equals, text = word.partition("=")
     first, *rest = key.split(".")
     if not equals:
-        raise InvalidInput(f"setting = {word!r}: must be key=value")
+        raise InvalidInput(f"setting = {shown(word)}: must be key=value")
     if first not in KEYS:
         require_known("key", first, (*KEYS, *SETTINGS))
         first, rest = "settings", [first, *rest]
@@ -136,58 +152,45 @@ def _set(content: dict[str, Any], word: str) -> None:
     table[last] = toml.as_value(text)
 
 
-def _study(path: pathlib.Path, content: Mapping[str, Any]) -> Study:
+def _study(path: pathlib.Path, content: dict[str, Any]) -> Study:
     """Returns the study once everything in it has been looked at."""
     where = f"study = {path}"
-    for key in content:
-        require_known(f"{where}: key", key, KEYS)
-    if missing := [key for key in NEEDED if key not in content]:
-        raise InvalidInput(f"{where}: has no {missing[0]!r}")
-    for key in TABLES:
-        if not isinstance(content.get(key, {}), dict):
-            raise InvalidInput(f"{where}: {key} = {content[key]!r}: must be a table")
-    methods = content["methods"]
-    for name, settings in methods.items():
+    level = {"level": as_number(float, content["level"])} if "level" in content else {}
+    wanted = typed(content | level, StudyFile, where)
+    for name, settings in wanted.methods.items():
         _require_name(where, name)
         _require_settings(f"methods.{name}", settings)
-    _require_settings("warm_up", content.get("warm_up", {}))
-    require_known(f"{where}: reference", content["reference"], methods)
-    level = content.get("level", LEVEL)
-    # By `type`: an integer in (0, 1) does not exist, and true is one to Python.
-    if type(level) is not float:
-        raise InvalidInput(f"{where}: level = {level!r}: must be a number in (0, 1)")
-    require_level(level)
+    _require_settings("warm_up", wanted.warm_up or {})
+    require_known(f"{where}: reference", wanted.reference, wanted.methods)
+    require_level(wanted.level)
     study = Study(
         path.stem,
-        _shared(path, content),
-        _seeds(where, content["seeds"]),
-        content["reference"],
-        level,
-        content.get("warm_up"),
-        methods,
+        _shared(path, wanted),
+        _seeds(where, wanted.seeds),
+        wanted.reference,
+        wanted.level,
+        wanted.warm_up,
+        wanted.methods,
     )
     # Looks at every key and type of every table, wherever the runs will lie.
     plan(study, pathlib.Path())
     return study
 
 
-def _shared(path: pathlib.Path, content: Mapping[str, Any]) -> Config:
+def _shared(path: pathlib.Path, wanted: StudyFile) -> Config:
     """Returns the config of all trainings: that of the recipe, then the study's own tables."""
-    name = content["config"]
-    if not isinstance(name, str):
-        raise InvalidInput(f"study = {path}: config = {name!r}: must be a name")
+    name = wanted.config
     if name.endswith(".toml"):
         # Beside the study's file, so that a folder of both can be moved.
         name = str(path.parent / name)
     _, shared = recipes.read([name])
-    settings, evaluation = content.get("settings", {}), content.get("evaluation", {})
-    for key in evaluation:
+    for key in wanted.evaluation:
         require_known("evaluation: key", key, ("protocol", "samples"))
     for key in ("seed", "seeds", "start", "protocol", "samples"):
-        if key in settings:
+        if key in wanted.settings:
             raise InvalidInput(f"settings: {key}: is set by the study's own keys")
-    shared = recipes.replaced(shared, settings, "settings")
-    shared = recipes.replaced(shared, evaluation, "evaluation")
+    shared = recipes.replaced(shared, wanted.settings, "settings")
+    shared = recipes.replaced(shared, wanted.evaluation, "evaluation")
     require_known("evaluation: protocol", shared.evaluation.protocol, protocols.PROTOCOLS)
     return shared
 
@@ -201,17 +204,18 @@ def _require_name(where: str, name: str) -> None:
         )
 
 
-def _require_settings(where: str, settings: Any) -> None:
-    """Raises InvalidInput unless it is a table that leaves alone what the networks share."""
-    if not isinstance(settings, dict):
-        raise InvalidInput(f"{where} = {settings!r}: must be a table")
+def _require_settings(where: str, settings: Mapping[str, Any]) -> None:
+    """Raises InvalidInput unless a table leaves alone what the networks share."""
     for key in settings:
         if key in FIXED:
             raise InvalidInput(f"{where}: {key}: the networks of a study share it")
 
 
 def _seeds(where: str, seeds: Any) -> tuple[int, ...]:
+    seeds = as_number(tuple[int, ...], seeds)
     are_integers = isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
     if not are_integers or len(set(seeds)) < len(seeds) or not all(0 <= s < 2**32 for s in seeds):
-        raise InvalidInput(f"{where}: seeds = {seeds!r}: must be different integers in [0, 2^32)")
+        raise InvalidInput(
+            f"{where}: seeds = {shown(seeds)}: must be different integers in [0, 2^32)"
+        )
     return tuple(seeds)

@@ -38,7 +38,7 @@ def test_words_take_the_place_of_the_file():
     ("words", "message"),
     [
         (["mnist-5k-pgt"], "mnist-5k-pgd"),
-        (["nowhere.toml"], "cannot be read"),
+        (["nowhere.toml"], "config = nowhere.toml: no such file"),
         (["epoch=3"], "did you mean epochs"),
         (["model.hidden=3"], "model is no table"),
         (["epochs=three"], "epochs = 'three': must be of type int"),
