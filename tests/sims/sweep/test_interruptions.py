@@ -15,7 +15,7 @@ from sims.training import run as training_run
 
 pytestmark = pytest.mark.slow
 
-WRAPPER = pathlib.Path(__file__).parents[2] / "support" / "interrupted.py"
+WRAPPER = pathlib.Path(__file__).parents[2] / "support" / "faults" / "interrupted.py"
 NAME = "cauchy-robust-risk-l2"
 CHUNKS = 16
 TRIALS = CHUNKS * 32 * 4096
