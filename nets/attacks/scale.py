@@ -12,10 +12,9 @@ import jax.numpy as jnp
 
 # In denominators of Croce and Hein's reference implementation, whose numbers are to be ours.
 TINY = 1e-12
-# From here on TINY is added. Below, it would shorten what it should only keep from being divided by
-# zero: float32 absorbs it from 2^-15 on, so there it never shows; float64, in which numbers are
-# compared with those of the reference, shows it, by a thousandth at most.
-_LEAST = {32: 2.0**-13, 64: 2.0**-30}
+# From here on TINY is added, and shows by a thousandth at most, as published numbers have it. Below,
+# it would shorten what it should only keep from being divided by zero.
+_LEAST = 2.0**-30
 
 
 def wide_dtype(dtype: Any) -> Any:
@@ -56,21 +55,18 @@ def units(size: jax.Array) -> tuple[jax.Array, jax.Array]:
     return unit, inverse
 
 
-def _least(values: jax.Array) -> float:
-    return _LEAST[jnp.finfo(values.dtype).bits]
-
-
 def over_length(v: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns v (B, ...) over the l2 length of its rows, and those lengths, (B, 1, ...).
 
-    As the reference does, v / (length + 1e-12), unless the length is tiny; in float32 to the last
-    bit the same direction for v times any power of two. A row of zeros stays one.
+    As the reference does, v / (length + 1e-12), unless the length is below 2^-30. So v times any
+    power of two has the same direction: to the last bit in float32, but for lengths from 2^-30 to
+    2^-15, where it is a little shorter. A row of zeros stays one.
     """
     axes, wide = tuple(range(1, v.ndim)), widened(v)
     unit, inverse = units(jnp.max(jnp.abs(wide), axes, keepdims=True))
     scaled = wide * inverse
     length = jnp.sqrt(jnp.sum(scaled**2, axes, keepdims=True))
-    guard = jnp.where(length * unit >= _least(wide), TINY * inverse, 0)
+    guard = jnp.where(length * unit >= _LEAST, TINY * inverse, 0)
     direction = scaled / jnp.where(length > 0, length + guard, 1)
     return direction.astype(v.dtype), (length * unit).astype(v.dtype)
 
@@ -86,7 +82,7 @@ def ratio(lead: jax.Array, spread: jax.Array) -> jax.Array:
     """
     wide_lead, wide_spread = widened(lead), widened(spread)
     least = jnp.where(wide_spread > 0, wide_spread, TINY)
-    guarded = jnp.where(wide_spread >= _least(wide_spread), wide_spread + TINY, least)
+    guarded = jnp.where(wide_spread >= _LEAST, wide_spread + TINY, least)
     # The gradient divides by the square of the spread, which has to be of moderate size.
     inverse = jax.lax.stop_gradient(units(guarded)[1])
     return ((wide_lead * inverse) / (guarded * inverse)).astype(lead.dtype)
