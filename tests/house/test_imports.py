@@ -51,6 +51,7 @@ ALLOWED = {
         "sims.files.digest",
         "sims.files.manifest",
         "sims.files.records",
+        "sims.files.refusal",
         "sims.files.schema",
         "sims.provenance",
         "sims.random.bits",
