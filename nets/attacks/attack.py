@@ -12,6 +12,8 @@ from theory.domain import InvalidInput
 from theory.problem import Threat
 
 Bounds = tuple[float, float]
+# The generator of all random numbers: what it gives for a key depends on no other key.
+THREEFRY = "threefry2x32"
 
 
 class Logits(Protocol):
@@ -70,10 +72,22 @@ def keys_of(key: jax.Array, count: int) -> jax.Array:
         count: number of samples.
 
     Raises:
-        InvalidInput: for anything else, such as a key of the old, untyped kind.
+        InvalidInput: for anything else, such as a key of the old, untyped kind, or of a generator
+            whose numbers for one sample depend on the keys of the others.
     """
     if not jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
         raise InvalidInput("key: must be a typed key, jax.random.key(seed), or an array of such")
+    if jax.random.key_impl(key) != THREEFRY:
+        raise InvalidInput(
+            f"key: its generator is {jax.random.key_impl(key)}, of which a sample's numbers depend "
+            f"on the other samples; must be jax.random.key(seed, impl={THREEFRY!r})"
+        )
+    # Without annotations in JAX.
+    config: Any = jax.config
+    if not config.jax_threefry_partitionable:
+        raise InvalidInput(
+            "jax_threefry_partitionable = False: draws other numbers from a key; must be True"
+        )
     if key.shape == (count,):
         return key
     if key.shape != ():

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 # In denominators of Croce and Hein's reference implementation, whose numbers are to be ours.
 TINY = 1e-12
-# From here on TINY is added, and shows by a thousandth at most, as published numbers have it. Below,
-# it would shorten what it should only keep from being divided by zero.
+# From here on TINY is added, and shows by a thousandth at most, as published numbers have it.
+# Below, it would shorten what it should only keep from being divided by zero.
 _LEAST = 2.0**-30
 
 

@@ -149,7 +149,7 @@ def _evaluated(
     methods = protocols.methods(wanted["protocol"], classes, threat, linear)
     images, labels = data.test.images[: request.samples], data.test.labels[: request.samples]
     apply: Any = loaded.module.apply
-    key = jax.random.key(wanted["seed"])
+    key = jax.random.key(wanted["seed"], impl="threefry2x32")
     # The exact attack follows no gradient that could be masked.
     usual = wanted["protocol"] == "standard" and not linear and wanted["radius"] > 0
     # Before the attacks, which take longer: what cannot be checked is refused at once.

@@ -62,7 +62,7 @@ def prepare(config: Config, data: DataSet) -> Experiment:
         variables = _started(config, data)
     else:
         shape = typing.cast(tuple[int, int, int], training.images.train.images.shape[1:])
-        key = jax.random.key(config.optimisation.seed)
+        key = jax.random.key(config.optimisation.seed, impl="threefry2x32")
         variables = models.initialise(key, network, shape)
     return Experiment(config, data, network, training, begin(training, variables))
 

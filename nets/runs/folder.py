@@ -177,7 +177,8 @@ def _described(
     try:
         module = module_of(settings)
         # Shapes alone: nothing is computed, and no random number drawn.
-        return module, _flatten(jax.eval_shape(module.init, jax.random.key(0), image), sep="/")
+        key = jax.random.key(0, impl="threefry2x32")
+        return module, _flatten(jax.eval_shape(module.init, key, image), sep="/")
     except InvalidInput as error:
         raise InvalidInput(f"run = {folder / SETTINGS}: {error}") from error
     except (TypeError, ValueError, ArithmeticError, LookupError) as error:

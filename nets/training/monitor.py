@@ -113,7 +113,8 @@ def make_monitor(
 
 def _keys(seed: jax.Array, index: jax.Array) -> jax.Array:
     """Returns a key for each image, (B,), from its number, (B,)."""
-    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(index)
+    key = jax.random.key(seed, impl="threefry2x32")
+    return jax.vmap(functools.partial(jax.random.fold_in, key))(index)
 
 
 def count_correct(

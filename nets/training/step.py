@@ -190,7 +190,8 @@ def step_of(spec: StepSpec) -> Step:
         seed: np.ndarray | np.uint32 | jax.Array,
     ) -> tuple[TrainingState, jax.Array]:
         # Folded in, not split off the key of the step before: a training goes on from any epoch.
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), epoch), number)
+        whole = jax.random.key(seed, impl="threefry2x32")
+        key = jax.random.fold_in(jax.random.fold_in(whole, epoch), number)
         # Three keys in any case, so that the attack's numbers do not depend on mixup or crops.
         views, mixes, attacks = jax.random.split(key, 3)
         y = labels[chosen]
