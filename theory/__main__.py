@@ -121,9 +121,13 @@ def waterbirds(
     import jax
     import jax.numpy as jnp
 
+    from theory.domain import Interval, require_inside
     from theory.spurious.risk import SpuriousAttribute
     from theory.spurious.waterbirds import ball, waterbirds_report
 
+    for name, count in (("core-pixels", core_pixels), ("spurious-pixels", spurious_pixels)):
+        # The report looks at the weight of every pixel.
+        require_inside(name, count, Interval(1, 1e7), "the number of pixels of a template")
     with jax.enable_x64(True):
         model = SpuriousAttribute(
             jnp.asarray(core),

@@ -128,7 +128,9 @@ def _where(error: Exception) -> str:
     """Returns the last line of this project that an error passed, in brackets."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = pathlib.Path(frame.filename)
-        if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PACKAGES:
+        is_ours = path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PACKAGES
+        # The frame itself is passed by every error.
+        if is_ours and path.parent != pathlib.Path(__file__).parent:
             return f"({path.relative_to(ROOT)}, line {frame.lineno})"
     return "(outside of this project)"
 
