@@ -166,11 +166,13 @@ def _require_address(host: Shard, coordinator: str) -> None:
         if host.number == 1:
             # JAX crashes where it cannot listen.
             socket.create_server(address[:2], family=family).close()
-    except OSError as error:
+    # UnicodeError: of a part of the name that is empty or too long for any name server.
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no name of a host"
         raise InvalidInput(
-            f"coordinator = {coordinator!r}: host 1 cannot listen there ({error.strerror})"
+            f"coordinator = {coordinator!r}: host 1 cannot listen there ({reason})"
             if host.number == 1
-            else f"coordinator = {coordinator!r}: cannot be found ({error.strerror})"
+            else f"coordinator = {coordinator!r}: cannot be found ({reason})"
         ) from error
 
 

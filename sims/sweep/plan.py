@@ -15,6 +15,8 @@ from theory.claims.claim import Claim
 from theory.domain import InvalidInput
 
 CHUNK = 32 * BLOCK
+# Counts are int64, and shares of them float64, which holds all integers up to here.
+MOST_TRIALS = 2**53
 
 
 class Shard(NamedTuple):
@@ -116,8 +118,13 @@ def make_plan(
     axes = {axis.name: axis.grid((grid or {}).get(axis.name, axis.default)) for axis in claim.axes}
     if trials < 1:
         raise InvalidInput(f"trials = {trials}: points of each class, must be at least 1")
+    if trials > MOST_TRIALS:
+        raise InvalidInput(f"trials = {trials}: points of each class, must be at most 2^53")
     if until is not None and not 0 < until < 1:
         raise InvalidInput(f"until = {until}: the width of an interval, must lie in (0, 1)")
+    # An interval of that width at a risk of 1/2 takes more than until^-2 points.
+    if until is not None and until**-2 > MOST_TRIALS:
+        raise InvalidInput(f"until = {until}: would take more than 2^53 points; at least 1.1e-8")
     require_seed(seed)
     if not BLOCK <= chunk <= 2**30 or chunk % BLOCK:
         raise InvalidInput(f"chunk = {chunk}: must be a multiple of {BLOCK}, at most 2^30")
