@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nets.fairness.balance import class_balanced, effective_number, ldam, logit_adjusted
 from nets.fairness.cfa import cfa
@@ -14,6 +15,7 @@ from nets.fairness.faal import faal
 from nets.fairness.frl import frl
 from nets.fairness.method import FairnessMethod
 from nets.fairness.wat import wat
+from sims.files.records import typed
 from theory.domain import require_known
 
 
@@ -46,14 +48,18 @@ def build(name: str, /, **options: Any) -> FairnessMethod:
     """Returns the fairness method of that name, with the options of its function.
 
     Raises:
-        InvalidInput: for an unknown name or option, with the nearest known ones, and as the
-            method's own function says.
+        InvalidInput: for an unknown name or option, with the nearest known ones, for a value of
+            another type, and as the method's own function says.
 
     >>> build("dafa", warm_up=3).due(3)
     True
     """
+    typed(name, str, "fairness", "method")
     require_known("method", name, METHODS)
-    known = list(inspect.signature(METHODS[name]).parameters)
-    for option in options:
-        require_known(f"option of {name}", option, known)
+    types = get_type_hints(METHODS[name])
+    for option, value in options.items():
+        require_known(f"option of {name}", option, inspect.signature(METHODS[name]).parameters)
+        # A choice out of a few is a text here; the method's own function names the nearest.
+        kind = str if get_origin(types[option]) is Literal else types[option]
+        typed(value.item() if isinstance(value, np.generic) else value, kind, name, option)
     return METHODS[name](**options)

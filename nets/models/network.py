@@ -15,6 +15,8 @@ from sims.random.bits import words
 from sims.random.draws import normal
 from theory.domain import InvalidInput
 
+# Beyond, memory is asked for that few machines have: 8 GiB of float32, and as much for a gradient.
+MOST_NUMBERS = 2**31
 Initialiser: TypeAlias = Callable[[jax.Array, tuple[int, ...], Any], jax.Array]
 
 
@@ -25,7 +27,7 @@ def pytorch_start(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float
     Drawn in float32 from the words of `sims.random.bits`, which compile in a seventh of the time of
     JAX's: a network has a dozen shapes.
     """
-    count, fan_in = math.prod(shape), math.prod(shape[:-1])
+    count, fan_in = _size(shape), math.prod(shape[:-1])
     word, _ = words(key, (count,))
     # 24 bits are what float32 holds exactly: the middles of 2^24 equal parts of (-1, 1).
     unit = (word >> 8).astype(jnp.float32) * 2.0**-23 - (1 - 2.0**-24)
@@ -51,7 +53,16 @@ def he_out_start(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float3
 
 
 def _normal(key: jax.Array, shape: tuple[int, ...], scale: float, dtype: Any) -> jax.Array:
-    return (scale * normal(key, (math.prod(shape),))).reshape(shape).astype(dtype)
+    return (scale * normal(key, (_size(shape),))).reshape(shape).astype(dtype)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    if math.prod(shape) > MOST_NUMBERS:
+        raise InvalidInput(
+            f"a layer of shape {shape} has {math.prod(shape)} numbers, must have at most "
+            f"{MOST_NUMBERS}"
+        )
+    return math.prod(shape)
 
 
 INITIALISERS: dict[str, Initialiser] = {

@@ -1,18 +1,20 @@
 """Networks by name, their variables, and the function of pixels that an attack sees."""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, get_type_hints
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nets.models.conv import max_pool
-from nets.models.network import ACTIVATIONS, INITIALISERS, Network
+from nets.models.network import ACTIVATIONS, INITIALISERS, MOST_NUMBERS, Network
 from nets.models.resnet import PreActResNet, ResNet
 from nets.models.vgg import VGG
-from theory.domain import POSITIVE, Interval, InvalidInput, require_inside, require_known
+from sims.files.records import typed
+from sims.files.refusal import shown
+from theory.domain import POSITIVE, UNIT_INTERVAL, InvalidInput, require_inside, require_known
 
 
 class Logistic(Network):
@@ -89,7 +91,10 @@ _MODELS: dict[str, tuple[type[Network], dict[str, Any]]] = {
 }
 NAMES = tuple(_MODELS)
 PRECISIONS: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-_FINITE = Interval.parse("(-inf, inf)")
+# What a width or a number of classes may be at most, and a number of blocks or of layers: beyond,
+# tracing takes for ever.
+_WIDEST, _DEEPEST = 2**16, 1000
+_PIXELS = {"mean": (UNIT_INTERVAL, "mean"), "std": (POSITIVE, "standard deviation")}
 _CHOICES = {
     "activation": tuple(ACTIVATIONS),
     "kernels": tuple(INITIALISERS),
@@ -112,14 +117,19 @@ def build(name: str, classes: int, /, **options: Any) -> Network:
     >>> build("mlp", 10, hidden=(64, 32)).hidden
     (64, 32)
     """
+    typed(name, str, "network", "name")
     require_known("name", name, NAMES)
     if not _is_integer(classes) or classes < 2:
-        raise InvalidInput(f"classes = {classes!r}: must be an integer >= 2")
+        raise InvalidInput(f"classes = {shown(classes)}: must be an integer >= 2")
+    _require_at_most("classes", (classes,), _WIDEST)
     kind, defaults = _MODELS[name]
     # Without what every linen module has.
     known = [field for field in kind.__dataclass_fields__ if field not in ("parent", "name")]
+    types = get_type_hints(kind)
+    options = {option: _frozen(value) for option, value in options.items()}
     for option, value in options.items():
         require_known(f"option of {name}", option, known)
+        typed(value, types[option], name, option)
         _check_option(option, value)
     settings = {option: _frozen(value) for option, value in (defaults | options).items()}
     return kind(classes=int(classes), **settings)
@@ -138,7 +148,9 @@ def of_settings(
     Raises:
         InvalidInput: as `build`, for another precision, and for a dtype among the options.
     """
+    typed(precision, str, "network", "precision")
     require_known("precision", precision, PRECISIONS)
+    typed(options, dict[str, Any], str(name), "options")
     if "dtype" in options:
         raise InvalidInput(
             f"options.dtype = {options['dtype']!r}: is set by precision, {' or '.join(PRECISIONS)}"
@@ -147,8 +159,8 @@ def of_settings(
 
 
 def _frozen(value: Any) -> Any:
-    """Lists and arrays as tuples, so that the network can be hashed."""
-    value = value.tolist() if isinstance(value, np.ndarray) else value
+    """Lists and arrays as tuples, so that the network can be hashed; numbers as Python's."""
+    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
@@ -160,16 +172,40 @@ def _is_integer(value: Any) -> bool:
 def _check_option(option: str, value: Any) -> None:
     if option in _CHOICES:
         require_known(option, value, _CHOICES[option])
-    elif option == "dtype" and not jnp.issubdtype(jnp.dtype(value), jnp.floating):
-        raise InvalidInput(f"dtype = {value!r}: must be a floating dtype")
-    elif option == "std" and value is not None:
-        require_inside("std", value, POSITIVE, "every standard deviation")
-    elif option == "mean" and value is not None:
-        require_inside("mean", value, _FINITE, "every mean")
+    elif option == "dtype":
+        _require_floating(value)
+    elif option in ("std", "mean") and value is not None:
+        if not np.size(value):
+            raise InvalidInput(f"{option} = {value!r}: must be one number or one for each channel")
+        domain, each = _PIXELS[option]
+        # Whoever says 125.3 thinks of levels.
+        if (largest := np.max(value)) > 1:
+            raise InvalidInput(
+                f"{option} = {largest:g}: must be at most 1, as pixels lie in [0, 1]; perhaps "
+                f"{largest:g}/255 is meant"
+            )
+        require_inside(option, value, domain, f"every {each}")
     elif option in ("stem", "widths", "blocks", "hidden", "stages"):
         sizes = jax.tree.leaves(value)
         if (not sizes and option != "hidden") or not all(_is_integer(s) and s >= 1 for s in sizes):
-            raise InvalidInput(f"{option} = {value!r}: must be integers >= 1")
+            raise InvalidInput(f"{option} = {shown(value)}: must be integers >= 1")
+        _require_at_most(option, sizes, _DEEPEST if option == "blocks" else _WIDEST)
+        _require_at_most(f"number of {option}", (len(sizes),), _DEEPEST)
+
+
+def _require_at_most(name: str, sizes: Sequence[int], largest: int) -> None:
+    if sizes and max(sizes) > largest:
+        raise InvalidInput(f"{name} = {shown(max(sizes))}: must be at most {largest}")
+
+
+def _require_floating(dtype: Any) -> None:
+    try:
+        # Of None NumPy makes float64.
+        floating = dtype is not None and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        floating = False
+    if not floating:
+        raise InvalidInput(f"dtype = {shown(dtype)}: must be a floating dtype")
 
 
 def initialise(
@@ -184,19 +220,27 @@ def initialise(
 
     Raises:
         InvalidInput: if the shape is not three integers >= 1, is too small for the network's
-            pooling, or does not match its mean or std.
+            pooling, or does not match its mean or std; or for a network of more than 2^31 numbers,
+            before memory is asked for.
     """
     shape = tuple(image_shape)
     if len(shape) != 3 or not all(_is_integer(size) and size >= 1 for size in shape):
         raise InvalidInput(f"image_shape = {image_shape!r}: must be (h, w, c), integers >= 1")
+    _require_at_most("image_shape", shape, _WIDEST)
     # What a network needs of an image is known to its layers: their word is passed on.
     try:
-        variables: Mapping[str, Any] = _start(key, module, shape)
-        return variables
+        parameters = count_parameters(_start.eval_shape(key, module, shape))
     except InvalidInput as error:
         raise InvalidInput(
             f"image_shape = {shape}: does not fit this {type(module).__name__}: {error}"
         ) from error
+    if parameters > MOST_NUMBERS:
+        raise InvalidInput(
+            f"parameters = {parameters}: this {type(module).__name__} on images of {shape} has too "
+            f"many, must be at most {MOST_NUMBERS}"
+        )
+    variables: Mapping[str, Any] = _start(key, module, shape)
+    return variables
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

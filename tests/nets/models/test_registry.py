@@ -11,7 +11,14 @@ import pytest
 
 from nets.models.conv import pool_by_windows
 from nets.models.network import INITIALISERS
-from nets.models.registry import NAMES, build, count_parameters, initialise, logits_fn
+from nets.models.registry import (
+    NAMES,
+    build,
+    count_parameters,
+    initialise,
+    logits_fn,
+    of_settings,
+)
 from theory.domain import InvalidInput
 
 KEY = jax.random.key(0)
@@ -313,11 +320,53 @@ def test_layers_start_independently_and_with_zero_biases():
         (("mlp", 2), {"dtype": jnp.int32}, "dtype = .*int32.*: must be a floating dtype"),
         (("resnet-18", 2), {"widths": (8, 0)}, r"widths = \(8, 0\): must be integers >= 1"),
         (("resnet-18", 2), {"widths": ()}, r"widths = \(\): must be integers >= 1"),
+        ((None, 2), {}, "name = null: must be a text"),
+        ((["mlp"], 2), {}, r"name = \['mlp'\]: must be a text"),
+        (("mlp", None), {}, "classes = None: must be an integer"),
+        (("mlp", True), {}, "classes = True: must be an integer"),
+        (("mlp", "10"), {}, "classes = '10': must be an integer"),
+        (("mlp", 10**9), {}, "classes = 1000000000: must be at most 65536"),
+        (("mlp", 2), {"hidden": 200}, "hidden = 200: must be a list"),
+        (("mlp", 2), {"hidden": None}, "hidden = null: must be a list"),
+        (("mlp", 2), {"hidden": "200"}, "hidden = '200': must be a list"),
+        (("mlp", 2), {"hidden": (True,)}, r"hidden\[0\] = True: must be an integer"),
+        (("mlp", 2), {"hidden": ((3,),)}, r"hidden\[0\] = \(3,\): must be an integer"),
+        (("mlp", 2), {"hidden": (-3,)}, r"hidden = \(-3,\): must be integers >= 1"),
+        (("mlp", 2), {"hidden": (10**9,)}, "hidden = 1000000000: must be at most 65536"),
+        (("mlp", 2), {"hidden": (1,) * 2000}, "number of hidden = 2000: must be at most 1000"),
+        (("vgg-11", 2), {"stages": (64,)}, r"stages\[0\] = 64: must be a list"),
+        (("resnet-18", 2), {"blocks": 10**6}, "blocks = 1000000: must be at most 1000"),
+        (("resnet-18", 2), {"blocks": (2,)}, r"blocks = \(2,\): must be an integer"),
+        (("preact-resnet-18", 2), {"final_norm": "no"}, "final_norm = 'no': must be true or false"),
+        (("mlp", 2), {"mean": "0.5"}, "mean = '0.5': must be a number or a list or null"),
+        (("mlp", 2), {"mean": ()}, r"mean = \(\): must be one number or one for each channel"),
+        (("mlp", 2), {"mean": (125.3, 123.0)}, "mean = 125.3: must be at most 1.*125.3/255"),
+        (("mlp", 2), {"std": 63.0}, "std = 63: must be at most 1.*63/255 is meant"),
+        (("mlp", 2), {"dtype": "float33"}, "dtype = 'float33': must be a floating dtype"),
+        (("mlp", 2), {"dtype": None}, "dtype = None: must be a floating dtype"),
+        (("mlp", 2), {"activation": 3}, "activation = 3: must be a text"),
     ],
 )
 def test_build_refuses(arguments, options, message):
     with pytest.raises(InvalidInput, match=message):
         build(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "precision", "message"),
+    [
+        (None, "float32", "options = null: must be a table"),
+        ([1], "float32", r"options = \[1\]: must be a table"),
+        ({1: 2}, "float32", "must be a text"),
+        ({}, None, "precision = null: must be a text"),
+        ({}, 16, "precision = 16: must be a text"),
+        ({}, "float16", "precision = 'float16': unknown"),
+        ({"dtype": "float16"}, "float32", "options.dtype = 'float16': is set by precision"),
+    ],
+)
+def test_a_network_in_words_is_refused_in_one_line(options, precision, message):
+    with pytest.raises(InvalidInput, match=message):
+        of_settings("mlp", 2, options, precision)
 
 
 @pytest.mark.parametrize(
@@ -333,6 +382,15 @@ def test_build_refuses(arguments, options, message):
         ("mlp", (28, 28), {}, r"image_shape = \(28, 28\): must be \(h, w, c\)"),
         ("mlp", (4, 4, 0), {}, r"image_shape = \(4, 4, 0\): must be \(h, w, c\), integers >= 1"),
         ("mlp", (4, 4, 3), {"mean": (0.5, 0.5)}, r"mean = \(0.5, 0.5\): must be one number or"),
+        ("mlp", (4, 10**9, 3), {}, "image_shape = 1000000000: must be at most 65536"),
+        (
+            "mlp",
+            (60000, 60000, 3),
+            {},
+            r"layer of shape \(10800000000, 200\) has 2160000000000 num",
+        ),
+        ("resnet-18", (8, 8, 3), {"widths": (60000,)}, r"\(3, 3, 60000, 60000\) has 32400000000"),
+        ("mlp", (4, 4, 3), {"hidden": (30000,) * 4}, "parameters = 2701620002: this MLP on images"),
     ],
 )
 def test_initialise_refuses(name, shape, options, message):
