@@ -154,6 +154,9 @@ def _hasher(like: str) -> Any:
 
 def _digest_of(path: pathlib.Path, like: str) -> str:
     hasher = _hasher(like)
+    if not path.is_file():
+        # To read a pipe or a device could take for ever.
+        raise InvalidInput(f"output = {path}: is there already and is no regular file")
     try:
         with path.open("rb") as handle:
             while block := handle.read(BLOCK):
@@ -269,6 +272,8 @@ def extract(
             that is missing; a file that is there already with other contents, which is left as it
             is. Then nothing is unpacked.
     """
+    if not archive.is_file():
+        raise InvalidInput(f"archive = {archive}: must be a regular file")
     # Unpacked aside and moved when all of it is sound: a bad last member leaves nothing behind.
     with _staged(folder / archive.name) as stage:
         stage.mkdir()
@@ -276,8 +281,10 @@ def extract(
             with tarfile.open(archive) as tar:
                 names = _unpack(tar, archive, stage, wanted, limit)
         except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+            # Of no archive at all tarfile says in several lines what else it is not.
+            reason = str(error).partition("\n")[0].rstrip(":")
             raise InvalidInput(
-                f"archive = {archive}: cannot be unpacked, damaged or truncated? ({error})"
+                f"archive = {archive}: cannot be unpacked, damaged or truncated? ({reason})"
             ) from error
         missing = set(wanted or ()) - {name.name for name in names}
         if missing:

@@ -130,14 +130,19 @@ def as_floats(images: Any) -> Any:
     return pixels.astype(np.float32) / np.float32(255)
 
 
-def require_images(name: str, images: Images) -> Images:
-    """Returns `images` after a check that there is one label for each, and at least one.
+def require_images(name: str, images: Images, classes: int | None = None) -> Images:
+    """Returns `images`, with labels of int32, after a check that there is one for each image.
+
+    Args:
+        name: what a message calls them.
+        images: uint8 (n, height, width, channels), and labels (n,) of any type of integers, n >= 1.
+        classes: K, that labels lie below; any number of them if None.
 
     Raises:
-        InvalidInput: for another shape or type.
+        InvalidInput: for another shape or type, or a label out of range.
     """
     pixels, labels = images
-    good = pixels.ndim == 4 and labels.shape == pixels.shape[:1] and len(labels) > 0
+    good = pixels.ndim == 4 and labels.shape == pixels.shape[:1] and pixels.size > 0
     if not good or pixels.dtype != np.uint8 or not np.issubdtype(labels.dtype, np.integer):
         raise InvalidInput(
             f"{name} = {pixels.dtype} {pixels.shape} with labels {labels.dtype} {labels.shape}: "
@@ -145,7 +150,13 @@ def require_images(name: str, images: Images) -> Images:
         )
     if labels.min() < 0:
         raise InvalidInput(f"{name} = label {labels.min()}: must not be negative")
-    return images
+    limit = 2**31 if classes is None else classes
+    if int(labels.max()) >= limit:
+        raise InvalidInput(f"{name} = label {labels.max()}: must be below the {limit} classes")
+    if labels.dtype == np.int32:
+        return images
+    # In a type that holds any class: numbers of classes wrap in one of 8 bits.
+    return images._replace(labels=labels.astype(np.int32))
 
 
 def require_directory(directory: pathlib.Path | str | None) -> pathlib.Path:

@@ -241,9 +241,12 @@ def test_bad_arguments_are_refused_before_any_file_is_read(tmp_path, monkeypatch
     with pytest.raises(InvalidInput, match="must be a folder"):
         load("mnist", tmp_path / "absent")
     (tmp_path / "large").write_bytes(bytes(9))
-    with pytest.raises(InvalidInput, match="more than 8 bytes"):
+    with pytest.raises(InvalidInput, match="has 9 bytes, at most 8 are read"):
         formats.read(tmp_path / "large", 8)
-    with pytest.raises(InvalidInput, match="cannot be read"):
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(2**20)))
+    with pytest.raises(InvalidInput, match="more than 2000 bytes"):
+        formats.read(tmp_path / "bomb.gz", 2000)
+    with pytest.raises(InvalidInput, match="is a folder"):
         formats.read(tmp_path)
 
 
