@@ -188,9 +188,9 @@ def _require_intact(path: pathlib.Path) -> None:
     if not (path / manifest.NAME).exists():
         # Refused and not read: Orbax may hang on what is damaged. It costs the epochs so far.
         raise InvalidInput(
-            f"checkpoint = {path}: without {manifest.NAME}, from before checkpoints had one or "
-            "damaged: go on with the version of this package that made it, or move it away to "
-            "start anew"
+            f"checkpoint = {path}: not readable as a checkpoint (no {manifest.NAME}: from before "
+            "there was one, or damaged); go on with the version of this package that made it, or "
+            "move it away to start anew"
         )
     if (damage := manifest.difference(path)) is not None:
         raise InvalidInput(

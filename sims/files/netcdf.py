@@ -9,6 +9,7 @@ programs) is first walked through by a process of its own, with a limit, and is 
 import io
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -65,10 +66,10 @@ def read(path: pathlib.Path) -> "xr.Dataset":
             f"results = {path}: not a readable file (damaged: {error}; what another program wrote "
             f"anew must not keep the attribute {NAME!r})"
         ) from error
-    _require_signature(path, data)
+    content = _hdf5(path, data if inside is None else inside)
     if inside is None:
-        _walk_through(path, data)
-    dataset = _parsed(path, data if inside is None else inside)
+        _walk_through(path, content)
+    dataset = _parsed(path, content)
     if dataset.attrs.get(NAME) == PROMISE:
         del dataset.attrs[NAME]
     dataset.encoding["verified"] = inside is not None
@@ -111,12 +112,12 @@ def unverified_note(path: pathlib.Path, dataset: "xr.Dataset | bool") -> None:
     )
 
 
-def _require_signature(path: pathlib.Path, data: bytes) -> None:
-    """Raises InvalidInput unless it is HDF5: at the start, or behind a block of 512 * 2^n bytes."""
+def _hdf5(path: pathlib.Path, data: bytes) -> bytes:
+    """Returns the HDF5 part: all of it, or what stands behind a block of 512 * 2^n bytes."""
     start = 0
     while start < len(data):
         if data[start : start + len(_SIGNATURE)] == _SIGNATURE:
-            return
+            return data[start:]
         start = 2 * start or 512
     raise refusal(
         f"results = {path}: not a readable file ({'empty' if not data else 'no netCDF-4'}: "
@@ -140,7 +141,10 @@ def _walk_through(path: pathlib.Path, data: bytes) -> None:
         crashes = f"not a readable file (damaged: reading it crashes, {ended})"
         raise refusal(f"results = {path}: {_HANGS if hangs else crashes}")
     if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        # Of a traceback; the text of an error may have lines of its own.
+        lines = done.stderr.decode(errors="replace").splitlines()
+        errors = [line for line in lines if re.match(r"[\w.]+: ", line)]
+        reason = (errors or ["its process failed"])[-1]
         raise refusal(f"results = {path}: not a readable file (damaged: {reason[:200]})")
 
 

@@ -4,6 +4,7 @@ A table has rows for variables, coordinates and attributes. What a table does no
 through: later versions add variables, and whoever has a file may too.
 """
 
+import json
 import math
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,7 @@ class Row(NamedTuple):
             "@NAME", an attribute.
         nan: whether a value may be nan, where that says that there is none.
         unique: whether no value may be there twice, as on an axis.
+        json: whether each text must be JSON.
         optional: whether the variable may be missing.
     """
 
@@ -49,6 +51,7 @@ class Row(NamedTuple):
     at_most: str = ""
     nan: bool = False
     unique: bool = False
+    json: bool = False
     optional: bool = False
 
 
@@ -129,6 +132,8 @@ def _of_variable(name: str, dataset: "xr.Dataset", row: Row) -> Iterator[str]:
         yield from _of_values(name, values, row)
         if row.at_most:
             yield from _above(name, dataset, row.at_most)
+    elif row.json and (broken := [text for text in values.flat if not _is_json(text)]):
+        yield f"{name} has a value {shown(str(broken[0]), 40)}: must be JSON"
     if row.unique and len(set(values.tolist())) < values.size:
         yield f"{name} has a value twice: each must be there once"
 
@@ -184,6 +189,14 @@ def _is_kind(values: "np.ndarray[Any, Any]", kinds: str) -> bool:
         # Texts of any length; numbers in an array of objects are of no type that we write.
         return "O" in kinds and all(isinstance(value, str) for value in values.flat)
     return values.dtype.kind in kinds
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _words(kinds: str) -> str:

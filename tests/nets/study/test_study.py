@@ -295,7 +295,7 @@ def test_a_run_from_before_a_key_was_there_is_taken_as_of_its_default(done, tmp_
     file, out = done
     copy = shutil.copytree(out, tmp_path / "out")
     path = copy / "plain-seed3" / run_folder.SETTINGS
-    settings = json.loads(path.read_text("utf-8"))
+    settings = run_folder.load(path.parent).settings
     for text in (settings["training"].pop("flip"), settings["training"].pop("mix")):
         assert text in (False, 1.0)
     settings["training"]["versions"] = "jax of another day"
