@@ -98,6 +98,7 @@ def by_program(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
+        leaves = [leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf) for leaf in leaves]
         where = tuple(_device_of(leaves))
         kinds = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if (tree, kinds, where) not in held:

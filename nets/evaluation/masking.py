@@ -4,6 +4,7 @@ An evaluation by attacks bounds robust accuracy from above. Where gradients are 
 far too high, and nothing in the accuracies says so; these checks do (`nets.attacks.masking`).
 """
 
+import functools
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,10 +15,12 @@ import numpy as np
 import xarray as xr
 from jax.tree_util import Partial
 
-from nets.attacks.attack import Target
+from nets.attacks.attack import Target, keys_of
 from nets.attacks.masking import MaskingMeasurements, MaskingReport, masking_report, measure
-from nets.compute.compiler import jit
+from nets.compute.compiler import by_program, jit, settled
 from nets.data.pixels import to_floats
+from nets.evaluation.per_class import require_labels
+from nets.evaluation.requirements import PIXELS, require_inputs, require_network
 from theory.domain import InvalidInput
 from theory.problem import Threat
 
@@ -53,25 +56,36 @@ def check_masking(
 
     Args:
         key: a typed key, ().
-        apply: (variables, x (b, ...)) -> logits (b, K), in evaluation mode.
+        apply: (variables, x (b, ...)) -> logits (b, K), in evaluation mode; traced anew at every
+            call, but for networks of this package.
         variables: of the network.
         images: uint8 (n, h, w, c), which become [0, 1], or floats in [0, 1]; n >= 2.
         labels: in [0, K), (n,).
         threat: an L1Ball, L2Ball or LinfBall with a radius above 0, ().
 
     Raises:
-        InvalidInput: for a radius of 0, at which no check can tell masked gradients from honest
-            ones.
+        InvalidInput: naming the argument; also for a radius of 0, at which no check can tell masked
+            gradients from honest ones.
 
     References: athalye2018obfuscated, carlini2019evaluating.
     """
-    radius = float(np.asarray(threat.radius))
-    if not radius > 0:
+    images, labels = np.asarray(images[:SAMPLES]), np.asarray(labels[:SAMPLES])
+    require_inputs(images, labels, threat, PIXELS)
+    if len(labels) < 2 or np.ndim(threat.radius):
+        raise InvalidInput(
+            f"masking: needs 2 samples or more and one radius, has {len(labels)} and "
+            f"{np.size(threat.radius)}"
+        )
+    if not (radius := float(threat.radius)) > 0:
         raise InvalidInput(f"masking: the radius must be above 0 for these checks, is {radius:g}")
-    x, y = to_floats(jnp.asarray(images[:SAMPLES])), labels[:SAMPLES].astype(np.int32)
-    measured: MaskingMeasurements = _measured(
-        apply, variables, jax.random.fold_in(key, SALT), x, y, threat
-    )
+    require_labels(labels, require_network(apply, variables, images))
+    keys_of(key, len(labels))
+    x, y = to_floats(jnp.asarray(images)), labels.astype(np.int32)
+    # As in `nets.evaluation.outcomes`: what is not ours may be another network by now.
+    compute: Callable[..., MaskingMeasurements] = functools.partial(_measured, apply)
+    if not settled(apply) or isinstance(variables, Partial):
+        compute = by_program(functools.partial(_measure, apply))
+    measured = compute(variables, jax.random.fold_in(key, SALT), x, y, threat)
     return MaskingFindings(masking_report(measured), len(y), int(measured.correct))
 
 

@@ -75,15 +75,21 @@ def require_pixels(bounds: tuple[float, float]) -> None:
 
 
 def require_network(
-    apply: Callable[[Any, jax.Array], jax.Array], variables: Any, images: np.ndarray, classes: int
-) -> None:
-    """Raises InvalidInput for what is no network of so many classes; nothing is computed.
+    apply: Callable[[Any, jax.Array], jax.Array],
+    variables: Any,
+    images: np.ndarray,
+    classes: int | None = None,
+) -> int:
+    """Returns the number of classes K of what is a network; nothing is computed.
 
     Args:
         apply: (variables, x (b, ...)) -> logits (b, K), if it is one.
         variables: of it.
         images: (b, ...).
-        classes: K.
+        classes: what K must be; any number from 2 on if None.
+
+    Raises:
+        InvalidInput: for what is no network, or one of another number of classes.
     """
     if not callable(apply):
         raise InvalidInput(f"apply = {apply!r}: must be a function (variables, x) -> logits")
@@ -92,11 +98,12 @@ def require_network(
         return checked(functools.partial(apply, variables))(to_floats(images))
 
     shape = jax.eval_shape(logits_of, variables, images).shape
-    if shape[1] != classes:
+    if classes not in (None, shape[1]):
         raise InvalidInput(
             f"logits.shape = {shape}: must be ({len(images)}, {classes}), one for each of the "
             f"classes = {classes}"
         )
+    return int(shape[1])
 
 
 def require_finite(finite: np.ndarray) -> None:

@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from nets.attacks.attack import AttackResult, Target
 from nets.compute import compiler
 from nets.evaluation.ensemble import ensemble
+from nets.evaluation.masking import check_masking
 from nets.evaluation.outcomes import AttackRun, evaluate
 from theory.domain import InvalidInput
 from theory.problem import L1Ball, L2Ball, LinfBall
@@ -239,3 +240,38 @@ def test_a_list_will_do_for_bounds_and_levels_for_pixels():
     assert levels.x_adv.dtype == np.float32
     with pytest.raises(InvalidInput, match="N levels is N/255"):
         together(Trained(), x=IMAGES, bounds=(0, 255))
+
+
+def checked(apply=linear, variables=NETWORK, images=X, labels=Y, threat=SMALL, key=KEY):
+    return check_masking(key, apply, variables, images, labels, threat)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"threat": LinfBall(8)}, "radius = 8: .*perhaps 8/255"),
+        ({"threat": LinfBall(0)}, "masking: the radius must be above 0"),
+        ({"threat": LinfBall(np.full(8, 0.1))}, "one radius, has 8 and 8"),
+        ({"images": X[:1], "labels": Y[:1]}, "needs 2 samples or more"),
+        ({"images": X[:0], "labels": Y[:0]}, "n >= 1"),
+        ({"images": 255 * X}, "images: must be uint8, or floats in"),
+        ({"labels": Y + 1}, "labels = 2: must lie in"),
+        ({"apply": lambda v, x: in_numpy(x)}, "logits_fn: must be a JAX function"),
+        ({"key": jax.random.key(0, impl="rbg")}, "key: its generator is rbg"),
+    ],
+)
+def test_the_checks_for_masking_refuse_it_too(change, message):
+    with pytest.raises(InvalidInput, match=message):
+        checked(**change)
+
+
+@pytest.mark.slow
+def test_the_checks_for_masking_are_of_the_present_weights():
+    model = Trained()
+
+    def apply(variables, x):
+        return model(x)
+
+    assert checked(apply, {}).correct == 8
+    model.variables = (-NETWORK[0], -NETWORK[1])
+    assert checked(apply, {}).correct == 0
