@@ -26,7 +26,6 @@ from nets.attacks.attack import (
 )
 from nets.attacks.ball import norm
 from nets.attacks.losses import is_label, misclassified
-from nets.attacks.scale import widened
 from nets.compute.blocks import Progress, over_blocks
 from nets.compute.compiler import by_program, jit, settled
 from nets.data.pixels import to_floats
@@ -290,7 +289,8 @@ def _is_inside(threat: Threat, x_adv: jax.Array, x: jax.Array, bounds: Bounds) -
     slack = 64 * float(jnp.finfo(x.dtype).eps)
     flat = x_adv.reshape(x.shape[0], -1)
     span = slack * jnp.maximum(jnp.max(jnp.abs(flat), -1), 1) * flat.shape[1] ** 0.5
-    in_ball = norm(threat, x_adv - x) <= widened(threat.radius * (1 + slack) + span)
+    size = norm(threat, x_adv - x)
+    in_ball = size <= (threat.radius * (1 + slack) + span).astype(size.dtype)
     inside: jax.Array = in_ball & ((flat >= bounds[0]) & (flat <= bounds[1])).all(-1)
     return inside
 
