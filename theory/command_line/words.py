@@ -177,9 +177,14 @@ def _in_a_line(said: str, refused: Sequence[str]) -> str:
         said: title, message, perhaps options that are like the one misspelt.
         refused: what the readers of numbers and paths have said, which the box may leave out.
     """
-    inside = [line.strip("│| ") for line in said.splitlines() if not line.startswith(tuple("╭╰+"))]
+    # The title stands in the frame of the box or, on a terminal without such signs, above a line.
+    framed = re.sub(r"(?m)^╭.*$", "title\n---", said)
+    inside = [
+        line.strip("│╰─╯ ") if "╰" in line else line.strip("│ ") for line in framed.split("\n")
+    ]
     # A line of dashes parts the message from what it adds.
-    message, *more = re.split(r"\n[─-]+\n", "\n".join(inside))
+    _, *parts = re.split(r"\n[─-]{3,}\n", "\n".join(inside))
+    message, *more = parts or [said]
     message = " ".join(message.split())
     if (parsing := re.match(r"Error parsing ([^:]+):", message)) and refused:
         return f"{parsing[1]} = {refused[-1]}"

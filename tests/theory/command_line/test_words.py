@@ -1,6 +1,8 @@
 """Words of a command line: typed values or one line, which names the option and what is allowed."""
 
+import io
 import pathlib
+import sys
 from typing import Literal
 
 import pytest
@@ -72,7 +74,10 @@ def test_words_become_values(words, place, value):
         (["--out", "a\0b"], "--out = .*: must be a path"),
     ],
 )
-def test_a_bad_word_is_one_line(words, message):
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_bad_word_is_one_line(words, message, encoding, monkeypatch):
+    # The parser draws its box with other signs where the output has no better ones.
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
     with pytest.raises(InvalidInput, match=message) as error:
         parse(command, "prog", words)
     assert "\n" not in str(error.value)
