@@ -1,6 +1,7 @@
 """Files that are whole or not there: written beside their place and renamed, read in one piece."""
 
 import contextlib
+import glob
 import os
 import pathlib
 import stat
@@ -63,8 +64,12 @@ def replace_whole(
     Raises:
         InvalidInput: if it cannot be written; what `path` held before is untouched.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    # A name for each writer: of two processes that save the same file at once either would put the
+    # other's half in place.
+    writer = f"{_node()}-{os.getpid()}-{threading.get_ident():x}"
+    temporary = path.with_name(f".{path.name}.{writer}.partial")
     try:
+        _remove_abandoned(path)
         write(temporary)
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
@@ -73,6 +78,32 @@ def replace_whole(
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise refusal(f"{kind} = {path}: cannot be written ({error.strerror})") from error
+
+
+def _remove_abandoned(path: pathlib.Path) -> None:
+    """Removes what processes of this machine that were killed have left of the same file."""
+    start = f".{path.name}."
+    for left in path.parent.glob(f"{glob.escape(start)}*.partial"):
+        # Of a node whose name may hold hyphens, too.
+        writer = left.name.removeprefix(start).removesuffix(".partial").rsplit("-", 2)
+        if len(writer) == 3 and writer[0] == _node() and not _is_running(writer[1]):
+            left.unlink(missing_ok=True)
+
+
+def _node() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else ""
+
+
+def _is_running(number: str) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 is no question
+        return True
+    try:
+        os.kill(int(number), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def require_writable(folder: pathlib.Path, size: int = 0) -> None:
