@@ -107,7 +107,7 @@ def read(path: pathlib.Path) -> SettingsRead:
     settings = records.from_json(data, label)
     its_format = settings.get("format") if isinstance(settings, dict) else FORMAT
     if its_format is not None and its_format != FORMAT:
-        raise InvalidInput(f"{label}: format {its_format}, must be {FORMAT}")
+        raise InvalidInput(f"{label}: format {its_format!r}, must be {FORMAT}")
     record = records.typed(settings, RunRecord, label)
     named = record.files if is_verified else {}
     plain = {key: value for key, value in settings.items() if key not in SEALS}

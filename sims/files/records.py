@@ -165,7 +165,7 @@ def _refuse(value: Any, kind: Any, label: str, at: str, message: str) -> NoRetur
 
 
 def _hint(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, cutoff=0.5)
+    near = difflib.get_close_matches(name, known)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
 
 

@@ -107,6 +107,12 @@ def require(path: pathlib.Path, dataset: "xr.Dataset", table: Table) -> None:
 
 
 def _complaints(dataset: "xr.Dataset", table: Table) -> Iterator[str]:
+    # First, as they may bound variables.
+    for name, attribute in table.attributes.items():
+        if name in dataset.attrs:
+            yield from _of_attribute(name, dataset.attrs[name], attribute)
+        elif not attribute.optional:
+            yield f"it has no attribute {name!r}"
     rows = (table.variables, dataset.data_vars), (table.coordinates, dataset.coords)
     for named, present in rows:
         for name, row in named.items():
@@ -114,11 +120,10 @@ def _complaints(dataset: "xr.Dataset", table: Table) -> Iterator[str]:
                 yield from _of_variable(name, dataset, row)
             elif not row.optional:
                 yield f"it has no {name!r}"
-    for name, attribute in table.attributes.items():
-        if name in dataset.attrs:
-            yield from _of_attribute(name, dataset.attrs[name], attribute)
-        elif not attribute.optional:
-            yield f"it has no attribute {name!r}"
+    # Last, when both are known to be numbers.
+    for name, row in table.variables.items():
+        if row.at_most and name in dataset:
+            yield from _above(name, dataset, row.at_most)
 
 
 def _of_variable(name: str, dataset: "xr.Dataset", row: Row) -> Iterator[str]:
@@ -130,11 +135,9 @@ def _of_variable(name: str, dataset: "xr.Dataset", row: Row) -> Iterator[str]:
         yield f"{name} is of type {values.dtype}: must be {_words(row.kinds)}"
     if row.kinds != TEXT:
         yield from _of_values(name, values, row)
-        if row.at_most:
-            yield from _above(name, dataset, row.at_most)
     elif row.json and (broken := [text for text in values.flat if not _is_json(text)]):
         yield f"{name} has a value {shown(str(broken[0]), 40)}: must be JSON"
-    if row.unique and len(set(values.tolist())) < values.size:
+    if row.unique and len(set(values.ravel().tolist())) < values.size:
         yield f"{name} has a value twice: each must be there once"
 
 

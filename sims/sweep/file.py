@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sims.files import read, require_variables
+from sims.files import read, require_variables, schema
 from sims.provenance import versions
 from sims.simulate import by_problem
 from sims.sweep.plan import Shard, SweepPlan
@@ -20,6 +20,33 @@ from theory.domain import InvalidInput
 
 # What every result file has, and what a verdict adds to it.
 COMMON = ("trials", "nonfinite", "theory", "fails", "weights")
+_TOTAL = schema.Row((..., "label"), "f", low=0, nan=True, optional=True)
+_JUDGED = schema.Row((..., "component"), "f", nan=True, optional=True)
+TABLE = schema.Table(
+    "a sweep",
+    variables={
+        "trials": schema.Row((..., "label"), schema.INTEGER, low=0),
+        "nonfinite": schema.Row((..., "label"), schema.INTEGER, low=0),
+        "theory": schema.Row((..., "component"), "f", nan=True),
+        "fails": schema.Row((..., "component"), schema.INTEGER, low=0, high=1),
+        "weights": schema.Row((..., "component", "label"), "f", nan=True),
+        "errors": schema.Row(
+            (..., "label"), schema.INTEGER, low=0, at_most="trials", optional=True
+        ),
+        **dict.fromkeys(("losses", "residuals", "responses"), _TOTAL),
+        **dict.fromkeys(("estimate", "low", "high", "detectable"), _JUDGED),
+    },
+    coordinates=dict.fromkeys(("label", "component"), schema.Row(kinds=schema.TEXT, unique=True)),
+    attributes={
+        "claim": schema.Attribute(),
+        "seed": schema.Attribute(schema.INTEGER),
+        "shard": schema.Attribute(optional=True),
+        "chunk": schema.Attribute(schema.INTEGER, low=1, optional=True),
+        "trials_per_class": schema.Attribute(schema.INTEGER, low=0, optional=True),
+        "until_width": schema.Attribute(schema.NUMBER, low=0, optional=True),
+        "level": schema.Attribute(schema.NUMBER, low=0, high=1, optional=True),
+    },
+)
 # The attribute `standing` of what `sims.projection.explore` makes; nothing that judges or draws
 # takes it.
 EXPLORATORY = "exploratory: the projection assumes the lemma under test; not evidence"
@@ -87,11 +114,14 @@ def load(path: pathlib.Path, needed: Sequence[str] = COMMON) -> xr.Dataset:
 
     Raises:
         InvalidInput: if it cannot be read as one: missing, truncated, not a result file, or
-            exploratory.
+            exploratory; or if a sweep does not hold what TABLE says.
     """
     loaded = read(path)
     require_admissible(str(path), loaded)
     require_variables(path, loaded, needed)
+    # Also where any kind is taken, as for figures.
+    if "theory" in loaded:
+        schema.require(path, loaded, TABLE)
     return loaded
 
 

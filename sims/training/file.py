@@ -6,21 +6,55 @@ import numpy as np
 import xarray as xr
 
 from sims import files
+from sims.files import schema
 from sims.sweep import file as sweep_file
-from sims.training.grid import IDENTITY, Grid, coordinates, identity, require_grid
+from sims.training.grid import AXES, IDENTITY, Grid, coordinates, identity, require_grid
 from sims.training.loop import Progress
 from sims.training.run import best_rates, train_grid
 
 VARIABLES = ("weight", "validation_loss", "errors", "robust_errors", "trials")
+_ERRORS = schema.Row((*AXES, "label"), schema.INTEGER, low=0, at_most="trials")
+_AXIS = schema.Row(kinds=schema.NUMBER, unique=True)
+TABLE = schema.Table(
+    "a grid of trained models",
+    variables={
+        "weight": schema.Row((*AXES, "feature"), "f", nan=True),
+        "bias": schema.Row(AXES, "f", nan=True, optional=True),
+        "validation_loss": schema.Row(AXES, "f", nan=True),
+        "best_epoch": schema.Row(AXES, schema.INTEGER, low=0, at_most="epochs", optional=True),
+        "epochs": schema.Row(AXES, schema.INTEGER, low=0, at_most="@epochs"),
+        "errors": _ERRORS,
+        "robust_errors": _ERRORS,
+        "imbalanced_errors": _ERRORS._replace(at_most="imbalanced_trials", optional=True),
+        "trials": schema.Row(("label",), schema.INTEGER, low=1),
+        "imbalanced_trials": schema.Row(
+            ("imbalance_ratio", "label"), schema.INTEGER, low=1, optional=True
+        ),
+    },
+    coordinates={
+        **{axis: _AXIS for axis in AXES if axis != "threat"},
+        "threat": schema.Row(("threat",), schema.TEXT, unique=True),
+        "norm": schema.Row(("threat",), schema.TEXT),
+        "radius": schema.Row(("threat",), schema.NUMBER, low=0),
+        "label": schema.Row(("label",), schema.TEXT, unique=True),
+    },
+    attributes={
+        "kind": schema.Attribute(choices=("train-grid",)),
+        "law": schema.Attribute(),
+        "epochs": schema.Attribute(schema.INTEGER, low=1),
+    },
+)
 
 
 def load(path: pathlib.Path) -> xr.Dataset:
     """Returns the dataset in the result file of a grid.
 
     Raises:
-        InvalidInput: if it cannot be read as one.
+        InvalidInput: if it cannot be read as one, or does not hold what TABLE says.
     """
-    return sweep_file.load(path, VARIABLES)
+    loaded = sweep_file.load(path, VARIABLES)
+    schema.require(path, loaded, TABLE)
+    return loaded
 
 
 def run_grid(grid: Grid, path: pathlib.Path, progress: Progress | None = None) -> xr.Dataset:

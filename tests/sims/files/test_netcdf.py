@@ -5,7 +5,6 @@ import pathlib
 import time
 
 import h5netcdf
-import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -55,7 +54,7 @@ def test_other_programs_read_what_we_save(dataset, saved):
     with xr.open_dataset(saved, engine="h5netcdf") as opened:
         xr.testing.assert_identical(opened.drop_attrs(), dataset.drop_attrs())
         assert opened.attrs == dataset.attrs | {digest.NAME: digest.PROMISE}
-    with h5py.File(saved) as opened:
+    with h5netcdf.File(saved) as opened:
         assert opened.attrs["title"] == "six numbers"
         np.testing.assert_array_equal(opened["a"], dataset["a"])
 

@@ -58,7 +58,7 @@ def fuzz(kind: str, folder: pathlib.Path, count: int, seed: int) -> dict[str, An
     return {"kind": kind, "ended": dict(ended), "longest": longest, "wrong": wrong[:10]}
 
 
-def _read(sample: kinds.Sample, whole: Any, what: str) -> tuple[str, float, str]:
+def _read(sample: kinds.FileSample, whole: Any, what: str) -> tuple[str, float, str]:
     """Returns how one reading ends, the seconds it takes, and what is wrong with it, if anything.
 
     What is no InvalidInput passes through: it ends the process with its traceback.

@@ -31,7 +31,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 SETTINGS = {"a": 1}
 
 
-class Sample(NamedTuple):
+class FileSample(NamedTuple):
     """A file that is to be damaged.
 
     Args:
@@ -122,17 +122,17 @@ def progress(epochs: int) -> TrainingProgress:
     return TrainingProgress(state, {"w": state["w"]}, records)
 
 
-def make(kind: str, folder: pathlib.Path) -> Sample:
+def make(kind: str, folder: pathlib.Path) -> FileSample:
     """Returns the file of a kind of KINDS, made in an empty folder."""
     return _KINDS[kind](folder)
 
 
 def _dataset(
     folder: pathlib.Path, dataset: xr.Dataset, load: Callable[[pathlib.Path], xr.Dataset]
-) -> Sample:
+) -> FileSample:
     path = folder / "results.nc"
     files.save(dataset, path)
-    return Sample((path,), lambda: _content(load(path)))
+    return FileSample((path,), lambda: _content(load(path)))
 
 
 def _content(dataset: xr.Dataset) -> Any:
@@ -140,20 +140,20 @@ def _content(dataset: xr.Dataset) -> Any:
     return dataset.drop_encoding().to_dict()
 
 
-def _sweep(folder: pathlib.Path) -> Sample:
+def _sweep(folder: pathlib.Path) -> FileSample:
     return _dataset(folder, sweep(), sweep_file.load)
 
 
-def _grid(folder: pathlib.Path) -> Sample:
+def _grid(folder: pathlib.Path) -> FileSample:
     return _dataset(folder, grid(), grid_file.load)
 
 
-def _evaluation(folder: pathlib.Path) -> Sample:
+def _evaluation(folder: pathlib.Path) -> FileSample:
     kept = files.read(RESULTS / "mnist-pgd" / "evaluation.nc")
     return _dataset(folder, kept, evaluation_file.load)
 
 
-def _study(folder: pathlib.Path) -> Sample:
+def _study(folder: pathlib.Path) -> FileSample:
     kept = files.read(RESULTS / "fashion-fairness" / "study.nc")
     return _dataset(folder, kept, study_file.load)
 
@@ -164,22 +164,22 @@ def _run(folder: pathlib.Path) -> Any:
     return read.settings, runs.checksum(read.variables)
 
 
-def _record(folder: pathlib.Path) -> Sample:
+def _record(folder: pathlib.Path) -> FileSample:
     run(folder)
-    return Sample((folder / runs.SETTINGS,), lambda: _run(folder))
+    return FileSample((folder / runs.SETTINGS,), lambda: _run(folder))
 
 
-def _parameters(folder: pathlib.Path) -> Sample:
+def _parameters(folder: pathlib.Path) -> FileSample:
     run(folder)
-    return Sample((folder / runs.PARAMETERS,), lambda: _run(folder))
+    return FileSample((folder / runs.PARAMETERS,), lambda: _run(folder))
 
 
-def _log(folder: pathlib.Path) -> Sample:
+def _log(folder: pathlib.Path) -> FileSample:
     run(folder)
-    return Sample((folder / runs.LOG,), lambda: runs.read_log(folder))
+    return FileSample((folder / runs.LOG,), lambda: runs.read_log(folder))
 
 
-def _checkpoint(folder: pathlib.Path) -> Sample:
+def _checkpoint(folder: pathlib.Path) -> FileSample:
     fresh = progress(0)
     checkpoint.save(folder, SETTINGS, progress(2))
     inside = sorted(path for path in (folder / checkpoint.FOLDER).rglob("*") if path.is_file())
@@ -189,22 +189,22 @@ def _checkpoint(folder: pathlib.Path) -> Sample:
         leaves = jax.tree.leaves((restored.state, restored.chosen))
         return restored.records, [np.asarray(leaf).tobytes() for leaf in leaves]
 
-    return Sample(tuple(path for path in inside if path.stat().st_size > 1), read)
+    return FileSample(tuple(path for path in inside if path.stat().st_size > 1), read)
 
 
-def _config(folder: pathlib.Path) -> Sample:
+def _config(folder: pathlib.Path) -> FileSample:
     path = folder / "config.toml"
     shutil.copyfile(recipes.path_of("mnist-5k-pgd"), path)
-    return Sample((path,), lambda: recipes.read([str(path)]))
+    return FileSample((path,), lambda: recipes.read([str(path)]))
 
 
-def _plan(folder: pathlib.Path) -> Sample:
+def _plan(folder: pathlib.Path) -> FileSample:
     path = folder / "study.toml"
     shutil.copyfile(plan.STUDIES / "fashion-fairness.toml", path)
-    return Sample((path,), lambda: plan.read([str(path)]))
+    return FileSample((path,), lambda: plan.read([str(path)]))
 
 
-_KINDS: dict[str, Callable[[pathlib.Path], Sample]] = {
+_KINDS: dict[str, Callable[[pathlib.Path], FileSample]] = {
     "sweep": _sweep,
     "training grid": _grid,
     "evaluation": _evaluation,
