@@ -64,7 +64,8 @@ def unsealed(count, seed, wanted):
             (path,) = kinds.make(kind, pathlib.Path(folder)).paths
             whole = files.read(path)
             data = bytes(whole.to_netcdf(engine="h5netcdf"))
-            ended, longest = Counter(), (0.0, "")
+            ended: Counter[str] = Counter()
+            longest = (0.0, "")
             for name, damaged in corruptions(data, count, seed):
                 path.write_bytes(damaged)
                 began = time.perf_counter()

@@ -19,7 +19,7 @@ from nets.evaluation.per_class import (
     worst_class,
 )
 from nets.evaluation.protocols import EXACT
-from sims.files import read, require_variables
+from sims.files import read, require_variables, unverified_note
 from sims.provenance import versions
 from sims.stats.interval import require_level
 from theory.domain import InvalidInput, require_known
@@ -134,6 +134,7 @@ def load(path: pathlib.Path) -> xr.Dataset:
     """
     evaluation = read(path)
     require_variables(path, evaluation, VARIABLES)
+    unverified_note(path, evaluation)
     return evaluation
 
 

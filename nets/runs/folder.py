@@ -20,7 +20,7 @@ from flax import traverse_util
 from nets.models import registry as models
 from nets.models.network import Network
 from nets.runs import record
-from sims.files import contents, replace_whole, require_writable
+from sims.files import contents, replace_whole, require_writable, unverified_note
 from sims.files import records as typed_records
 from sims.files.digest import sha256
 from theory.domain import InvalidInput
@@ -152,6 +152,7 @@ def load(folder: pathlib.Path) -> Run:
                 f"run = {folder}: {name} is of type {arrays[name].dtype}: must be "
                 f"{shapes[name].dtype}"
             )
+    unverified_note(folder, read.verified)
     return Run(settings, module, _unflatten(arrays, sep="/"), read.verified)
 
 

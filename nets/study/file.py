@@ -11,7 +11,7 @@ import xarray as xr
 
 from nets.evaluation import file as evaluation_file
 from nets.evaluation.outcomes import CLEAN
-from sims.files import read, require_variables
+from sims.files import read, require_variables, unverified_note
 from sims.provenance import versions
 from sims.stats.interval import require_level
 from theory.domain import InvalidInput, require_known
@@ -111,6 +111,7 @@ def load(path: pathlib.Path) -> xr.Dataset:
     require_variables(path, dataset, VARIABLES)
     if dataset.attrs.get("kind") != KIND:
         raise InvalidInput(f"results = {path}: is no {KIND}")
+    unverified_note(path, dataset)
     return dataset
 
 

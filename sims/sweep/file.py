@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sims.files import read, require_variables, schema
+from sims.files import read, require_variables, schema, unverified_note
 from sims.provenance import versions
 from sims.simulate import by_problem
 from sims.sweep.plan import Shard, SweepPlan
@@ -122,6 +122,7 @@ def load(path: pathlib.Path, needed: Sequence[str] = COMMON) -> xr.Dataset:
     # Also where any kind is taken, as for figures.
     if "theory" in loaded:
         schema.require(path, loaded, TABLE)
+    unverified_note(path, loaded)
     return loaded
 
 
