@@ -28,6 +28,8 @@ PATIENCE = 60.0
 _HANGS = "not a readable file (damaged: reading it does not end)"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _WALK = pathlib.Path(__file__).with_name("walk.py")
+# By the version of the head: where the width of addresses stands, and the length of the file.
+_LENGTH_AT = {0: (13, 40), 1: (13, 44), 2: (9, 28), 3: (9, 28)}
 # What h5py, h5netcdf and xarray raise on content that they cannot read: they promise no one type.
 _UNREADABLE = (
     OSError,
@@ -115,14 +117,18 @@ def unverified_note(path: pathlib.Path, dataset: "xr.Dataset | bool") -> None:
 def _hdf5(path: pathlib.Path, data: bytes) -> bytes:
     """Returns the HDF5 part: all of it, or what stands behind a block of 512 * 2^n bytes."""
     start = 0
-    while start < len(data):
-        if data[start : start + len(_SIGNATURE)] == _SIGNATURE:
-            return data[start:]
+    while start < len(data) and data[start : start + len(_SIGNATURE)] != _SIGNATURE:
         start = 2 * start or 512
-    raise refusal(
-        f"results = {path}: not a readable file ({'empty' if not data else 'no netCDF-4'}: "
-        "truncated or of another kind?)"
-    )
+    content = data[start:]
+    # The head says how long the file is; 96 bytes are the shortest head and its root.
+    width, at = _LENGTH_AT.get(content[8] if len(content) > 8 else 0, (13, 40))
+    length = int.from_bytes(content[at : at + 8], "little") if content[width:][:1] == b"\x08" else 0
+    if len(content) < max(96, length - start):
+        kind = "empty" if not data else "truncated" if content else "no netCDF-4"
+        raise refusal(
+            f"results = {path}: not a readable file ({kind}: truncated or of another kind?)"
+        )
+    return content
 
 
 def _walk_through(path: pathlib.Path, data: bytes) -> None:

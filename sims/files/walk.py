@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import Any
 
-SECONDS = 1.0  # of processor time, and one more for each 16 MiB
+SECONDS = 0.5  # of processor time, and one more for each 4 MiB: a hundred times what it takes
 # A member of the file never unpacks to more than this many times the whole file: deflate's ratio.
 RATIO = 1032
 
@@ -19,7 +19,7 @@ def limit(size: int) -> None:
     """Has the system end this process when it has computed for too long, even inside HDF5."""
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_PROF, SECONDS + size / 2**24)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS + size / 2**22)
 
 
 def walk(group: Any, size: int) -> None:

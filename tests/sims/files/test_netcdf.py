@@ -124,10 +124,22 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
         ("empty", "not a readable file (empty"),
         ("text", "not a readable file (no netCDF-4"),
         ("zeros", "at most 8589934592 are read"),
-        ("head", "not a readable file (damaged: "),
+        ("head", "not a readable file (truncated"),
     ):
         assert words in refused(tmp_path / name)
     assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize("version", ["earliest", "v108", "v110"])
+def test_a_truncated_file_without_a_digest_is_refused_by_its_head(version, tmp_path, monkeypatch):
+    path = tmp_path / "a.nc"
+    with h5netcdf.File(path, "w", libver=version) as file:
+        file.dimensions = {"x": 100}
+        file.create_variable("a", ("x",), "f8")[...] = np.arange(100.0)
+    np.testing.assert_array_equal(files.read(path)["a"], np.arange(100))
+    monkeypatch.setattr(netcdf, "_walk_through", None)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "not a readable file (truncated" in refused(path)
 
 
 @pytest.mark.parametrize("path", sorted(DAMAGED.glob("*-HANG-*.nc")), ids=lambda p: p.stem)

@@ -9,6 +9,7 @@ import contextlib
 import faulthandler
 import json
 import pathlib
+import resource
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from support.faults import kinds
 from support.faults.corruptions import corruptions
 from theory.domain import InvalidInput
 
-LIMIT = 20.0  # ends the process; what is asserted is 2 s, which a busy machine may pass once
+LIMIT = 20.0  # s on the clock; what is reported is processor time, as others may have the machine
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
 
 
 def fuzz(kind: str, folder: pathlib.Path, count: int, seed: int) -> dict[str, Any]:
-    """Returns how many readings ended how, the longest, in seconds, and all that must not be.
+    """Returns how many readings ended how, the processor time of the longest, and what is wrong.
 
     Args:
         kind: of `kinds.KINDS`.
@@ -65,7 +66,7 @@ def _read(sample: kinds.FileSample, whole: Any, what: str) -> tuple[str, float, 
     """
     print(what, file=sys.stderr, flush=True)
     faulthandler.dump_traceback_later(LIMIT, exit=True)
-    began = time.perf_counter()
+    began = _processor_time()
     complaint = ""
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -75,9 +76,15 @@ def _read(sample: kinds.FileSample, whole: Any, what: str) -> tuple[str, float, 
         outcome, text = "refused", str(error)
         if "\n" in text or not text:
             complaint = f"not one line: {text!r}"
-    seconds = time.perf_counter() - began
+    seconds = _processor_time() - began
     faulthandler.cancel_dump_traceback_later()
     return outcome, seconds, complaint
+
+
+def _processor_time() -> float:
+    """Returns the seconds that this process and those that it started and waited for computed."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _same(one: Any, two: Any) -> bool:
