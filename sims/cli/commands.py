@@ -96,24 +96,25 @@ def validate(
 
     Args:
         alpha: stability index, in [0.1, 2]; the standard Gaussian if not given
-        tolerance: relative error of each tail probability that is called agreement
+        tolerance: relative error of each tail probability that is called agreement, in (0, 1)
         trials: draws after which an undecided run ends, a multiple of 2^14
         seed: of all draws, in [0, 2^32)
         level: chance that a true law is ever contradicted
     """
-    import jax
-
     from sims.noise import validate as rule
+    from sims.random import keys
     from sims.stats import e_values
     from sims.sweep.plan import require_seed
     from theory.claims.settings.noise_law import law_tails
+    from theory.domain import PROBABILITY, require_inside
 
     require_seed(seed)
+    require_inside("tolerance", tolerance, PROBABILITY, "the relative error that is agreement")
     tails = e_values.make_tails(*law_tails(alpha))
     name = "gaussian" if alpha is None else f"stable law of index {alpha:g}"
     with progress_bar() as add:
         report = rule.validate(
-            jax.random.key(seed),
+            keys.key(seed),
             alpha,
             tails,
             tolerance=tolerance,

@@ -52,6 +52,7 @@ def waterbirds(
     import jax
     import numpy as np
 
+    from sims.random import keys
     from sims.stats.interval import require_level
     from sims.sweep.plan import require_seed
     from sims.waterbirds.images import make_scene, require
@@ -64,7 +65,7 @@ def waterbirds(
     require_level(level)
     # In float32 whatever the session's default, so that the counts are the same.
     with jax.enable_x64(False):
-        key = jax.random.key(np.uint32(seed))
+        key = keys.key(seed)
         counts = group_errors(key, scene, np.float32(np.deg2rad(angle)), threat, np.int32(images))
     print("\n".join(_lines(scene, counts, images, level)))
     return 0

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from sims.noise import thresholds
+from sims.random import keys
 from sims.stats import e_values, interval
 from sims.stats.e_values import LogEValues, Tails
 from theory.domain import InvalidInput
@@ -95,7 +96,7 @@ def validate(
     """Returns the first verdict on the tails of the sampled law, looking after every chunk.
 
     Args:
-        key: a JAX key; the counts depend on it and on the number of draws, not on `chunk`.
+        key: a typed Threefry key; the counts depend on it and on the number of draws, not on `chunk`.
         alpha: stability index of the law that is drawn, in (0, 2]; None is N(0, 1).
         tails: what is claimed of it.
         tolerance, level: as for `judge`.
@@ -106,6 +107,7 @@ def validate(
     Raises:
         InvalidInput: naming the argument, its value and what is allowed, before any draw.
     """
+    keys.require_threefry(key)
     for name, value in (("most", most), ("chunk", chunk)):
         if value < thresholds.BLOCK or value % thresholds.BLOCK:
             raise InvalidInput(

@@ -19,6 +19,7 @@ import xarray as xr
 from sims import files, provenance
 from sims.projection import cells
 from sims.projection.cells import Cells
+from sims.random import keys
 from sims.simulate import attack
 from sims.stats import interval
 from sims.sweep import claim_code, plan
@@ -148,7 +149,7 @@ def explore(
     problems = evaluate.problems(claim, wanted.points)
     with jax.enable_x64(True):
         line = row_by_row(project, problems)
-    key = jax.random.key(np.uint32(seed))
+    key = keys.key(seed)
     counted = cells.count(key, line, trials, devices=devices, progress=progress)
     dataset = _filled(empty, np.stack(counted, axis=1))
     if path is not None:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sims.random import keys
 from sims.simulate import by_problem, regression, two_classes
 from sims.sweep import hosts
 
@@ -41,9 +41,7 @@ def count(
     def one(work: Work, *span: jax.Array) -> Any:
         # Each device holds one row of an array that has as many rows as there are devices.
         work, span = jax.tree.map(lambda leaf: leaf[0], (work, span))
-        added = by_problem.simulate(
-            work.problem, jax.random.wrap_key_data(jnp.asarray(work.key)), *span
-        )
+        added = by_problem.simulate(work.problem, keys.from_words(work.key), *span)
         return jax.tree.map(lambda leaf: leaf[None], added)
 
     # The check would want the simulators to know that they run on many devices.

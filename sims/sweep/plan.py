@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from sims.random import keys
 from sims.simulate.two_classes import BLOCK
 from sims.sweep import claim_code
 from theory.claims.claim import Claim
@@ -79,7 +80,7 @@ class SweepPlan(NamedTuple):
         # In hexadecimal, which is exact; sorted, so that the order of the axes does not matter.
         values = [f"{name}={column[point].hex()}" for name, column in sorted(self.points.items())]
         digest = hashlib.sha256("\n".join([self.claim.name, *values]).encode()).digest()
-        key = jax.random.key(np.uint32(self.seed))
+        key = keys.key(self.seed)
         for word in np.frombuffer(digest[:8], np.dtype("<u4")):
             key = jax.random.fold_in(key, word)
         return key

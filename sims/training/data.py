@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sims.random import keys
 from sims.simulate import sample
 from sims.sweep.plan import require_seed
 from sims.training.setup import Points
@@ -125,7 +126,7 @@ def splits(name: str, ratios: tuple[float, ...], seed: int) -> dict[float, Split
     require_seed(seed)
     # The law of R = 1 serves all ratios: the prior says how many points are taken, not where.
     with jax.enable_x64(False):
-        drawn = np.asarray(_draw(mixture(name, 1), jax.random.key(np.uint32(seed)), MAJORITY))
+        drawn = np.asarray(_draw(mixture(name, 1), keys.key(seed), MAJORITY))
 
     def split(ratio: float) -> Split:
         train, validation, test = (_points(both_classes, ratio) for both_classes in drawn)
