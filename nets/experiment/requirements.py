@@ -12,6 +12,8 @@ from theory.domain import (
 )
 
 SELECT = ("best", "last")
+# Far more than anyone means, and less than what overflows 32 bits or fills all memory.
+_MOST = {"epochs": 10**6, "seeds": 1000, "crop": 1000, "attack_steps": 10**6}
 _BELOW_ONE = Interval.parse("[0, 1)")
 
 
@@ -30,6 +32,9 @@ def require_settings(config: Config) -> None:
     for name in ("held_out", "crop", "samples", "attack_steps"):
         if flat[name] < 0:
             raise InvalidInput(f"{name} = {flat[name]}: must be at least 0")
+    for name, most in _MOST.items():
+        if flat[name] > most:
+            raise InvalidInput(f"{name} = {flat[name]}: must be at most {most}")
     require_inside("mix", flat["mix"], UNIT_INTERVAL, "the share of an image that is its own")
     for name in ("momentum", "ema"):
         require_inside(name, flat[name], _BELOW_ONE, f"the {name}")

@@ -123,8 +123,9 @@ def build(name: str, classes: int, /, **options: Any) -> Network:
         raise InvalidInput(f"classes = {shown(classes)}: must be an integer >= 2")
     _require_at_most("classes", (classes,), _WIDEST)
     kind, defaults = _MODELS[name]
-    # Without what every linen module has.
-    known = [field for field in kind.__dataclass_fields__ if field not in ("parent", "name")]
+    # Without what every linen module has, and what the data say.
+    taken = ("parent", "name", "classes")
+    known = [field for field in kind.__dataclass_fields__ if field not in taken]
     types = get_type_hints(kind)
     options = {option: _frozen(value) for option, value in options.items()}
     for option, value in options.items():
