@@ -96,7 +96,7 @@ def validate(
     """Returns the first verdict on the tails of the sampled law, looking after every chunk.
 
     Args:
-        key: a typed Threefry key; the counts depend on it and on the number of draws, not on `chunk`.
+        key: a typed Threefry key; counts depend on it and the number of draws, not on `chunk`.
         alpha: stability index of the law that is drawn, in (0, 2]; None is N(0, 1).
         tails: what is claimed of it.
         tolerance, level: as for `judge`.
