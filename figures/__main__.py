@@ -114,6 +114,7 @@ def _drawing(path: pathlib.Path, dataset: xr.Dataset) -> Callable[[xr.Dataset], 
     """Returns what draws a result file, once the file has all that is drawn."""
     from nets.evaluation import file as evaluation_file
     from nets.study import file as study_file
+    from sims.files import schema
     from sims.training import file as training_file
 
     kind = dataset.attrs.get("kind")
@@ -130,6 +131,7 @@ def _drawing(path: pathlib.Path, dataset: xr.Dataset) -> Callable[[xr.Dataset], 
         from figures.results.training_grid import training as draw
 
         files.require_variables(path, dataset, training_file.VARIABLES)
+        schema.require(path, dataset, training_file.TABLE)
     return lambda whole: {"": draw(whole)}
 
 
