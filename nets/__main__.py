@@ -15,6 +15,8 @@ from sims.cli.frame import USAGE, progress_bar, run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+STOPPED_EARLY = 4
+
 
 def train(
     words: tyro.conf.Positional[tuple[str, ...]] = (),
@@ -30,8 +32,9 @@ def train(
     A training that was stopped goes on from its last epoch with the same command and ends in the
     same numbers. A folder of another training, or what other code or other versions of the
     libraries have begun, is refused, never overwritten. With seeds=3 three networks are trained
-    and evaluated, in OUT/seed-0 and so on.
-    Exit status: 0 done; 2 bad input.
+    and evaluated, in OUT/seed-0 and so on. A training whose robust accuracy collapses stops early,
+    keeps its best epoch and says what to change; its run.json says so under "stopped".
+    Exit status: 0 done; 2 bad input; 4 done, but a training stopped early.
 
     Args:
         words: [CONFIG] [key=value ...]: a file of nets/configs by name, or a .toml of your own,
@@ -42,15 +45,23 @@ def train(
     """
     from nets.configs import recipes
     from nets.data.load import load
-    from nets.experiment import seeds
+    from nets.data.select import select_classes
+    from nets.evaluation.run import require_samples
+    from nets.experiment import leftovers, seeds
     from sims.files import require_writable
 
     name, config = recipes.read(words)
     out = out or pathlib.Path("runs") / name
-    experiments = seeds.prepare(config, load(config.data.name, directory))
-    folders = seeds.folders(experiments, out)
+    data = load(config.data.name, directory)
+    experiments = seeds.prepare(config, data)
+    if report:
+        # Of the evaluation that follows: not to be found after hours of training.
+        samples = config.evaluation.samples or None
+        require_samples(select_classes(data, config.data.classes), samples)
+    folders = all_folders = seeds.folders(experiments, out)
     # Trained already, in this run or an earlier one that was stopped at the evaluation.
     if seeds.finished(experiments, out):
+        leftovers.clear(out, all_folders)
         # Only evaluations that were stopped are left to do.
         folders = [run for run in folders if not (run / f"{DEFAULT_NAME}.nc").exists()]
         _require_work(out, folders if report else [])
@@ -64,10 +75,10 @@ def train(
             norm=typing.cast(Norm, config.objective.norm),
             radius=config.objective.radius,
             protocol=config.evaluation.protocol,
-            samples=config.evaluation.samples or None,
+            samples=samples,
             directory=directory,
         )
-    return 0
+    return STOPPED_EARLY if seeds.any_stopped(all_folders) else 0
 
 
 def _require_work(out: pathlib.Path, folders: list[pathlib.Path]) -> None:

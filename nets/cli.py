@@ -52,8 +52,10 @@ def evaluate(
     # Imported by the command itself, so that --help answers before JAX has been loaded.
     from nets.evaluation import file as evaluation_file
     from nets.evaluation.run import Request, evaluate_run
+    from nets.experiment import leftovers
 
     require_file_name("name", name)
+    leftovers.clear(folder)
     path = folder / f"{name}.nc"
     request = Request(norm, radius, protocol, samples, level, seed, block, masking)
     with progress_bar() as add:

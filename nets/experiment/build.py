@@ -7,11 +7,13 @@ the code that it depends on: `nets.training.checkpoint.CODE` holds this module.
 from __future__ import annotations
 
 import functools
+import math
 import typing
 from typing import TYPE_CHECKING, Any
 
 from nets.attacks import threats
 from nets.compute import devices
+from nets.data.load import require_images
 from nets.data.select import select_training
 from nets.data.subsets import hold_out
 from nets.fairness import methods
@@ -21,7 +23,7 @@ from nets.objectives.losses import RECIPES, Objective
 from nets.training import progress as training_progress
 from nets.training import schedules
 from nets.training import step as training_step
-from nets.training.monitor import make_monitor
+from nets.training.monitor import BOUNDS, make_monitor
 from nets.training.progress import Training
 from theory.domain import InvalidInput, require_known
 
@@ -59,6 +61,7 @@ def training_of(config: Config, data: DataSet, network: Network) -> Training:
     """
     optimisation, classes = config.optimisation, len(data.class_names)
     threat = threats.threat_of(config.objective.norm, config.objective.radius)
+    threats.require_radius(threat, BOUNDS, math.prod(data.train.images.shape[1:]))
     method = methods.build(config.objective.fairness, **config.objective.fairness_options)
     objective, inner = _objective(config, threat)
     train, held_out = _training_images(config, data)
@@ -104,11 +107,12 @@ def training_of(config: Config, data: DataSet, network: Network) -> Training:
 
 def _training_images(config: Config, data: DataSet) -> tuple[Images, Images | None]:
     """Returns the images to train on, and those that are held out of them; None for none."""
-    train, held_out, seed = data.train, None, config.optimisation.seed
+    held_out, seed = None, config.optimisation.seed
+    train = require_images("train", data.train, len(data.class_names))
     # Held out first: whatever is left to train on, networks of one seed are selected on the same
     # images.
     if config.data.held_out:
-        train, held_out = hold_out(data.train, config.data.held_out, seed)
+        train, held_out = hold_out(train, config.data.held_out, seed)
     train = select_training(
         train,
         data.class_names,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nets.experiment.prepare import Experiment, description, identity
 from nets.runs import folder as run_folder
 from nets.runs import lock
-from nets.training import checkpoint, loop
+from nets.training import checkpoint, collapse, loop
 from nets.training import progress as training_progress
 from nets.training.progress import TrainingProgress
 from nets.training.step import evaluated_variables
 from theory.domain import InvalidInput
+
+# Of run.json: null, or what `nets.training.progress.stop` says of a training that ended early.
+STOPPED = "stopped"
 
 if TYPE_CHECKING:
     from nets.configs.settings import Config
@@ -67,13 +70,30 @@ def write_run(experiment: Experiment, folder: pathlib.Path, progress: TrainingPr
     # A kill between the last checkpoint and its log leaves a log without that epoch.
     run_folder.write_log(folder, progress.records)
     epoch, variables = _selected(experiment.config, progress)
-    settings = description(experiment) | {"epoch": epoch}
+    stop = training_progress.stop(progress, experiment.training.epochs)
+    settings = description(experiment) | {"epoch": epoch, STOPPED: stop}
     run_folder.save(folder, run_folder.Run(settings, experiment.network, variables))
-    words = f"{folder}: epoch {epoch} of {len(progress.records)} kept"
-    if training_progress.stopped(progress):
-        drop = experiment.config.optimisation.drop
-        words += f", stopped: the probe fell by more than {drop:g} points"
-    return words
+    if stop is not None:
+        return f"{folder}: {_stop_words(stop)}; kept epoch {epoch}; {_advice(experiment, progress)}"
+    return f"{folder}: epoch {epoch} of {len(progress.records)} kept"
+
+
+def _stop_words(stop: Mapping[str, Any]) -> str:
+    before, after = (f"{100 * count / stop['of']:.0f} %" for count in stop["robust"])
+    return (
+        f"stopped after epoch {stop['epoch']} of {stop['epochs']}: robust accuracy of the probe "
+        f"fell from {before} to {after}"
+    )
+
+
+def _advice(experiment: Experiment, progress: TrainingProgress) -> str:
+    """Returns what to change: the steps, and the attack where clean accuracy has stayed."""
+    probes = [record["probe"] for record in progress.records]
+    robust, clean = ([probe[name] for probe in probes] for name in ("robust", "clean"))
+    first = (
+        "lower rate" if collapse.is_shared(robust, clean) else "raise attack_steps or lower rate"
+    )
+    return f"{first}, or take drop=100 to go on (now drop={experiment.training.drop:g})"
 
 
 def duration_text(began: float, epochs_before: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nets.experiment import prepare as preparation
 from nets.experiment.prepare import Experiment, identity, matches_recorded
-from nets.experiment.run import duration_text, run_experiment, write_run
+from nets.experiment.run import STOPPED, duration_text, run_experiment, write_run
 from nets.runs import folder as run_folder
 from nets.runs import lock
 from nets.training import batched_seeds, checkpoint, loop
@@ -78,6 +78,11 @@ def finished(experiments: Sequence[Experiment], out: pathlib.Path) -> bool:
     if len(experiments) > 1 and (out / run_folder.SETTINGS).exists():
         raise InvalidInput(f"out = {out}: holds a run already; choose another folder")
     return all_there
+
+
+def any_stopped(run_folders: Sequence[pathlib.Path]) -> bool:
+    """Returns whether a training that left one of these runs ended early, as it collapsed."""
+    return any(run_folder.load(folder).settings.get(STOPPED) for folder in run_folders)
 
 
 def run(

@@ -9,6 +9,7 @@ from nets.data.load import DataSet, load
 from nets.data.select import select_classes
 from nets.evaluation import file as evaluation_file
 from nets.evaluation.run import Progress, Request, evaluate_run, identity, require_samples
+from nets.experiment import leftovers
 from nets.experiment.prepare import Experiment, prepare
 from nets.experiment.prepare import identity as training_identity
 from nets.experiment.run import run_experiment
@@ -109,6 +110,7 @@ def _finish(study: Study, training: Planned, data: DataSet, progress: Progress) 
     experiment, folder = _prepared(training, data), training.folder
     if (folder / run_folder.SETTINGS).exists():
         _require_same(training, experiment)
+        leftovers.clear(folder)
         line = f"{folder}: trained already"
     else:
         files.require_writable(folder)

@@ -5,6 +5,7 @@ average of this epoch that is measured and may be kept; the fairness method lear
 what it changes acts from the next epoch on.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,8 +66,9 @@ def _record(
     held_out: ClassCorrect | None,
 ) -> dict[str, Any]:
     """Returns what is recorded of an epoch, of what JSON can hold."""
-    robust = [record["probe"]["robust"] for record in progress.records]
-    robust.append(int(probe.robust.sum()))
+    earlier = [record["probe"] for record in progress.records]
+    clean = [*(counts["clean"] for counts in earlier), int(probe.clean.sum())]
+    robust = [*(counts["robust"] for counts in earlier), int(probe.robust.sum())]
     size = len(training.images.probe.labels)
     counts = None
     if held_out is not None:
@@ -76,16 +78,27 @@ def _record(
         "steps": int(state.steps),
         "loss": loss,
         "training": _total(state.sums.correct) / _total(state.sums.samples),
-        "probe": {"clean": int(probe.clean.sum()), "robust": robust[-1], "of": size},
+        "probe": {"clean": clean[-1], "robust": robust[-1], "of": size},
         "held_out": counts,
         # On images that the steps do not see, where there are any.
         "score": int((probe if held_out is None else held_out).robust.sum()),
-        "collapsed": collapse.collapsed(robust, size, training.drop),
+        "collapsed": _has_collapsed(training, clean, robust),
     }
     radii = training.spec.method.radii
     if radii is not None:
         record["radii"] = np.asarray(radii(state.fairness)).tolist()
     return record
+
+
+def _has_collapsed(training: Training, clean: Sequence[int], robust: Sequence[int]) -> bool:
+    """Returns whether a training has overfitted to its attack, by the probe at all checks."""
+    # Without an attack in training there is nothing to overfit to: natural training loses what
+    # robustness it had, and that is no reason to end it.
+    if training.spec.inner is None:
+        return False
+    is_last = len(robust) >= training.epochs
+    size = len(training.images.probe.labels)
+    return collapse.collapsed(robust, size, training.drop, None if is_last else clean)
 
 
 def _total(counts: Any) -> int:

@@ -12,6 +12,7 @@ import importlib.metadata
 import logging
 import pathlib
 import shutil
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -123,6 +124,22 @@ def restore(
     # As arrays that are bound to no device, or the step would be compiled anew for them.
     free = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), arrays)
     return TrainingProgress(free["state"], free["chosen"], tuple(text["records"]))
+
+
+def settings_of(run: pathlib.Path) -> Mapping[str, Any] | None:
+    """Returns the settings of the training that the last checkpoint would go on with.
+
+    None where there is no checkpoint that anything could go on from.
+    """
+    epochs = _epochs(run / FOLDER)
+    path = (run / FOLDER).resolve() / str(max(epochs, default=0))
+    try:
+        if not epochs or manifest.difference(path) is not None:
+            return None
+        text = _read(path, ocp.args.Composite(text=ocp.args.JsonRestore())).text
+    except InvalidInput:
+        return None
+    return typing.cast(Mapping[str, Any], text["settings"])
 
 
 def remove(run: pathlib.Path) -> None:

@@ -147,6 +147,7 @@ def _all_at_once(trainings: Sequence[Training]) -> _RunEpoch:
 
 def _on_device(mesh: Mesh | None, images: Images) -> tuple[jax.Array, jax.Array]:
     """Returns pixels (n, height, width, channels), uint8, and labels (n,), int32."""
-    pair = jnp.asarray(images.images), jnp.asarray(images.labels)
+    # Of a type that holds any class, whatever the labels came in.
+    pair = jnp.asarray(images.images), jnp.asarray(images.labels, jnp.int32)
     placed: tuple[jax.Array, jax.Array] = devices.replicate(mesh, pair)
     return placed

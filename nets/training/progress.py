@@ -39,7 +39,8 @@ class Training(NamedTuple):
         images: of the training.
         class_names: K of them.
         epochs, batch: see `nets.training.epoch.run_epoch`.
-        drop: percentage points that the probe may fall, see `nets.training.collapse`.
+        drop: percentage points that the probe may fall, see `nets.training.collapse`; of no meaning
+            where the objective has no attack inside.
     """
 
     spec: StepSpec
@@ -108,6 +109,29 @@ def begin(training: Training, variables: Any) -> TrainingProgress:
 def stopped(progress: TrainingProgress) -> bool:
     """Returns whether robustness has collapsed in the last epoch."""
     return bool(progress.records) and bool(progress.records[-1]["collapsed"])
+
+
+def stop(progress: TrainingProgress, epochs: int) -> dict[str, Any] | None:
+    """Returns what a run records of a collapse, None without one.
+
+    Args:
+        progress: of a training that is over.
+        epochs: that it was to have.
+
+    Returns:
+        `epoch`, after which it ended; `epochs`; `robust`, how many images of the probe were
+        robustly correct at best and in the end; `of`, the images of the probe.
+    """
+    if not stopped(progress):
+        return None
+    probes = [record["probe"] for record in progress.records]
+    robust = [probe["robust"] for probe in probes]
+    return {
+        "epoch": len(probes),
+        "epochs": epochs,
+        "robust": [max(robust[:-1]), robust[-1]],
+        "of": probes[-1]["of"],
+    }
 
 
 def best(progress: TrainingProgress) -> int:

@@ -15,7 +15,15 @@ from nets.training import epoch as training_epoch
 from nets.training import loop, schedules
 from nets.training import step as training_step
 from nets.training.monitor import Monitor, count_correct, held_out_statistics, make_monitor
-from nets.training.progress import Training, begin, best, require_training, stopped, with_probe
+from nets.training.progress import (
+    Training,
+    begin,
+    best,
+    require_training,
+    stop,
+    stopped,
+    with_probe,
+)
 from theory.domain import InvalidInput
 from theory.problem import LinfBall
 
@@ -176,12 +184,14 @@ def test_a_class_that_is_not_held_out_has_no_errors_but_nan(linear):
     assert np.isnan(np.asarray(statistics.clean_errors)).tolist() == [False, False, True]
 
 
-def plan_of(linear, rate=0.1, judge=None, drop=20.0, epochs=4, method=None):
+def plan_of(linear, rate=0.1, judge=None, drop=20.0, epochs=4, method=None, inner=None):
     module, variables = linear
     images = some_images()
     options = {} if method is None else {"method": method}
     rates = schedules.build("constant", rate, epochs, 2)
-    spec = training_step.StepSpec(apply_of(module), training_step.sgd(rates), **options)
+    spec = training_step.StepSpec(
+        apply_of(module), training_step.sgd(rates), inner=inner, **options
+    )
     monitor = Monitor(judge, None, CLASSES)
     parts = with_probe(images, None, 0)
     names = ("a", "b", "c")
@@ -196,9 +206,10 @@ def test_training_stops_at_a_collapse_and_keeps_the_best(linear):
         robust = np.asarray(place) < next(shares)
         return np.ones_like(robust), robust
 
-    plan, begun = plan_of(linear, judge=judge)
+    plan, begun = plan_of(linear, judge=judge, inner=pgd_inner(LinfBall(0.1)))
     done = loop.run(plan, begun, kept.append)
     assert [record["probe"]["robust"] for record in done.records] == [6, 12, 4]
+    assert stop(done, 4) == {"epoch": 3, "epochs": 4, "robust": [12, 4], "of": COUNT}
     assert [record["collapsed"] for record in done.records] == [False, False, True]
     assert stopped(done)
     assert best(done) == 2
@@ -206,6 +217,32 @@ def test_training_stops_at_a_collapse_and_keeps_the_best(linear):
     same = jax.tree.map(lambda a, b: bool((a == b).all()), done.chosen, second)
     assert all(jax.tree.leaves(same))
     assert loop.run(plan, done) is done  # nothing is left to do
+
+
+@pytest.mark.parametrize(
+    ("inner", "robust", "clean", "epochs"),
+    [
+        # Natural training has no attack to overfit to: it loses robustness, and goes on.
+        (None, [24, 12, 4, 0], [24] * 4, 4),
+        # A fall that clean accuracy shares may be made up for in the next epoch, or not.
+        (pgd_inner(LinfBall(0.1)), [20, 4, 18, 20], [24, 4, 20, 24], 4),
+        (pgd_inner(LinfBall(0.1)), [20, 4, 4, 4], [24, 8, 8, 8], 3),
+        # After the last epoch there is no next one.
+        (pgd_inner(LinfBall(0.1)), [18, 19, 20, 4], [24, 24, 24, 4], 4),
+    ],
+)
+def test_what_stops_a_training_and_what_does_not(linear, inner, robust, clean, epochs):
+    counts = iter(zip(clean, robust, strict=True))
+
+    def judge(shared, pixels, labels, place):
+        right, held = next(counts)
+        return np.asarray(place) < right, np.asarray(place) < held
+
+    plan, begun = plan_of(linear, judge=judge, inner=inner)
+    done = loop.run(plan, begun)
+    assert len(done.records) == epochs
+    assert stopped(done) == (epochs < 4 or (inner is not None and robust[-1] == 4))
+    assert (stop(done, 4) is None) == (not stopped(done))
 
 
 def test_what_is_due_before_the_first_epoch_is_done_once(linear):
