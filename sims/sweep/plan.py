@@ -124,7 +124,7 @@ def make_plan(
     if until is not None and not 0 < until < 1:
         raise InvalidInput(f"until = {until}: the width of an interval, must lie in (0, 1)")
     # An interval of that width at a risk of 1/2 takes more than until^-2 points.
-    if until is not None and until**-2 > MOST_TRIALS:
+    if until is not None and until < MOST_TRIALS**-0.5:
         raise InvalidInput(f"until = {until}: would take more than 2^53 points; at least 1.1e-8")
     require_seed(seed)
     if not BLOCK <= chunk <= 2**30 or chunk % BLOCK:
