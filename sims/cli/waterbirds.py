@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # In the order of `sims.waterbirds.images.GROUPS`.
 NAMES = ("land bird on land", "land bird on water", "water bird on land", "water bird on water")
 MOST = 2**30  # counts are int32
+# Images are float32, and so are squares of what is in them.
+LEAST, GREATEST = 1e-15, 1e15
 
 
 def waterbirds(
@@ -58,6 +60,10 @@ def waterbirds(
     from sims.waterbirds.images import make_scene, require
     from sims.waterbirds.rules import group_errors
 
+    sizes = {"core": core, "spurious": spurious, "noise": noise, "radius": radius}
+    for name, value in sizes.items():
+        is_kept = value == 0 or LEAST <= abs(value) <= GREATEST
+        require(name, value, is_kept, f"in [{LEAST:g}, {GREATEST:g}], whose squares float32 holds")
     scene, threat = make_scene(core, spurious, noise, size=size), _ball(norm, radius)
     require("angle", angle, 0 <= angle <= 90, "in [0, 90] degrees")
     require("images", images, 1 <= images <= MOST, "in [1, 2^30]")
