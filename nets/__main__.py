@@ -53,11 +53,11 @@ def train(
     name, config = recipes.read(words)
     out = out or pathlib.Path("runs") / name
     data = load(config.data.name, directory)
-    experiments = seeds.prepare(config, data)
     if report:
         # Of the evaluation that follows: not to be found after hours of training.
         samples = config.evaluation.samples or None
         require_samples(select_classes(data, config.data.classes), samples)
+    experiments = seeds.prepare(config, data)
     folders = all_folders = seeds.folders(experiments, out)
     # Trained already, in this run or an earlier one that was stopped at the evaluation.
     if seeds.finished(experiments, out):
