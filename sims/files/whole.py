@@ -30,24 +30,26 @@ def contents(path: pathlib.Path, kind: str = "results", most: int = MOST) -> byt
     try:
         # Without waiting for the other end of a pipe, which is refused once it is open.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(handle, "rb") as opened:
-            status = os.fstat(opened.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise refusal(f"{kind} = {path}: must be a regular file")
-            if status.st_size > most:
-                raise refusal(
-                    f"{kind} = {path}: has {status.st_size} bytes, at most {most} are read"
-                )
-            # One more than allowed: a file may grow while it is read.
-            data = opened.read(most + 1) if status.st_size else b""
     except FileNotFoundError as error:
         raise refusal(f"{kind} = {path}: no such file") from error
-    except IsADirectoryError as error:
-        raise refusal(f"{kind} = {path}: is a folder, must be a regular file") from error
     except OSError as error:
         raise refusal(f"{kind} = {path}: cannot be read ({error.strerror})") from error
-    if len(data) > most:
-        raise refusal(f"{kind} = {path}: has more than {most} bytes")
+    except ValueError as error:
+        raise refusal(f"{kind} = {path}: is no name of a file ({error})") from error
+    try:
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise refusal(f"{kind} = {path}: is a folder, must be a regular file")
+        if not stat.S_ISREG(status.st_mode):
+            raise refusal(f"{kind} = {path}: must be a regular file")
+        if status.st_size > most:
+            raise refusal(f"{kind} = {path}: has {status.st_size} bytes, at most {most} are read")
+        with open(handle, "rb", closefd=False) as opened:
+            data = opened.read(status.st_size)
+    except OSError as error:
+        raise refusal(f"{kind} = {path}: cannot be read ({error.strerror})") from error
+    finally:
+        os.close(handle)
     return data
 
 

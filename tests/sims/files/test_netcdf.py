@@ -37,7 +37,7 @@ def refused(path):
         files.read(path)
     assert time.perf_counter() - began < 10
     line = str(error.value)
-    assert line.startswith(f"results = {path}: ")
+    assert line.startswith(f"results = {path}: ".replace("\0", r"\x00"))
     assert "\n" not in line
     return line
 
@@ -121,6 +121,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
         ("link", "no such file"),
         ("x" * 300, "File name too long"),
         ("text/below", "Not a directory"),
+        ("no\0name", "is no name of a file"),
         ("empty", "not a readable file (empty"),
         ("text", "not a readable file (no netCDF-4"),
         ("zeros", "at most 8589934592 are read"),
