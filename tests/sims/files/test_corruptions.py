@@ -24,7 +24,7 @@ def ended():
         [sys.executable, FUZZ, str(COUNT), str(SEED), *kinds.KINDS],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,  # 20 s of work; a reading that hangs ends the process long before
     )
     last = "\n".join(done.stderr.splitlines()[-30:])
     assert done.returncode == 0, last
