@@ -183,5 +183,5 @@ def _record(folder: pathlib.Path) -> Mapping[str, Any]:
     record = {key: value for key, value in run.settings.items() if key != "class_names"}
     record["parameters"] = run_folder.checksum(run.variables)
     # One line an epoch; fewer than the settings ask for where robustness collapsed.
-    record["epochs"] = len((folder / run_folder.LOG).read_text("utf-8").splitlines())
+    record["epochs"] = len(run_folder.read_log(folder))
     return record
