@@ -214,7 +214,7 @@ def _result(ascent: Ascent) -> AttackResult:
 def _require_counts(threat: Threat, steps: int, **counts: int) -> None:
     fewest = 3 if isinstance(threat, L1Ball) else 1
     for name, value, least in [("steps", steps, fewest), *((n, c, 1) for n, c in counts.items())]:
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InvalidInput(f"{name} = {value!r}: must be an integer >= {least}")
 
 
@@ -223,6 +223,6 @@ def _require_targets(targets: int | None, logits: jax.Array) -> int:
     if classes < 4:
         raise InvalidInput(f"K = {classes} classes: targeted Auto-PGD needs at least 4")
     count = min(9, classes - 1) if targets is None else targets
-    if not isinstance(count, int) or not 1 <= count < classes:
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count < classes:
         raise InvalidInput(f"targets = {count!r}: must be an integer from 1 to {classes - 1}")
     return count

@@ -220,6 +220,21 @@ def _require_inside(x: jax.Array, bounds: Bounds) -> None:
         )
 
 
+def require_count(name: str, value: Any, least: int) -> None:
+    """Raises InvalidInput unless a number of steps or the like is an integer of at least that.
+
+    Args:
+        name: of the argument.
+        value: a number, (), of Python, NumPy or JAX; one that is traced is not checked.
+        least: the smallest allowed.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
+    whole = np.ndim(value) == 0 and np.issubdtype(np.asarray(value).dtype, np.integer)
+    if not whole or int(value) < least:
+        raise InvalidInput(f"{name} = {value!r}: must be an integer, at least {least}")
+
+
 def checked(logits_fn: Logits) -> Logits:
     """Returns the network, of which every call says in one line what is wrong with its outputs.
 

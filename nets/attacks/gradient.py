@@ -17,6 +17,7 @@ from nets.attacks.attack import (
     inside,
     keys_of,
     radius_of,
+    require_count,
     require_valid,
     rows,
 )
@@ -315,9 +316,8 @@ def pgd(
 
 
 def _require_settings(steps: Any, step: Any, restarts: Any, share: float) -> None:
-    for name, value, least in (("steps", steps, 0), ("restarts", restarts, 1)):
-        if not isinstance(value, jax.core.Tracer) and value < least:
-            raise InvalidInput(f"{name} = {value}: must be at least {least}")
+    require_count("steps", steps, 0)
+    require_count("restarts", restarts, 1)
     if not isinstance(step, jax.core.Tracer):
         require_inside("step", step, POSITIVE, "the step in units of the radius")
     if not 0 < share <= 1:

@@ -24,6 +24,7 @@ from nets.attacks.attack import (
     keys_of,
     radius_of,
     require_classes,
+    require_count,
     require_valid,
 )
 from nets.attacks.ball import project, steepest_ascent
@@ -166,6 +167,8 @@ def measure(
         InvalidInput: naming the argument.
     """
     target, logits_fn = require_valid(target), checked(logits_fn)
+    require_count("steps", steps, 1)
+    require_count("queries", queries, 1)
     x, y, threat, bounds = target
     # The same keys for all runs: what differs between two of them is the attack and not the luck.
     keys = keys_of(key, x.shape[0])
@@ -233,6 +236,7 @@ def random_search(
     """
     x, y, threat, bounds = require_valid(target)
     logits_fn = checked(logits_fn)
+    require_count("queries", queries, 1)
     keys = keys_of(key, x.shape[0])
     clean = judge(x, logits_fn(x), y, margin)
 

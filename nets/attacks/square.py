@@ -283,7 +283,7 @@ def _require_images(x: jax.Array, threat: Threat) -> None:
 
 def _require_settings(queries: int, restarts: int, share: float) -> None:
     for name, value in (("queries", queries), ("restarts", restarts)):
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InvalidInput(f"{name} = {value!r}: must be an integer >= 1")
     if not (0 < share <= 1 and math.isfinite(share)):
         raise InvalidInput(f"share = {share!r}: must lie in (0, 1]")

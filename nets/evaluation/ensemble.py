@@ -21,6 +21,7 @@ from nets.attacks.attack import (
     as_bounds,
     checked,
     require_classes,
+    require_count,
     require_named_ball,
 )
 from nets.attacks.gradient import pgd
@@ -108,6 +109,10 @@ def method(
         croce2020autoattack, croce2021l1.
     """
     require_known("attack", name, NAMES)
+    # Before anything runs: the attack itself would say it once clean inputs are classified.
+    require_count("steps", steps, 3 if is_l1(threat) and name.startswith("apgd") else 1)
+    require_count("queries", queries, 1)
+    require_count("targets", 1 if targets is None else targets, 1)
     if classes < _FEWEST_CLASSES.get(name, 2):
         raise InvalidInput(
             f"attack = {name!r}: needs {_FEWEST_CLASSES[name]} classes, the network has {classes}; "

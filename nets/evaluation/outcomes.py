@@ -23,6 +23,7 @@ from nets.attacks.attack import (
     Target,
     as_bounds,
     keys_of,
+    require_count,
 )
 from nets.attacks.ball import norm
 from nets.attacks.losses import is_label, misclassified
@@ -43,6 +44,18 @@ from theory.problem import Threat
 BLOCK = 128
 CLEAN = "clean"
 Apply = Callable[[Any, jax.Array], jax.Array]
+# Of a name, a turn, the numbers of samples, what computes some of them, and what takes the share
+# done, the outcomes of those samples.
+Kept = Callable[
+    [
+        str,
+        int,
+        NDArray[Any],
+        Callable[[NDArray[Any], Progress | None], "SampleOutcomes"],
+        Progress | None,
+    ],
+    "SampleOutcomes",
+]
 
 
 class AttackTurn(Protocol):
@@ -104,8 +117,13 @@ class Outcomes(NamedTuple):
         return np.where(self.correct[-1], -1, place)
 
 
-class _Block(NamedTuple):
-    """What one turn of one attack says of one block."""
+class SampleOutcomes(NamedTuple):
+    """What one turn of one attack says of some samples.
+
+    Args:
+        correct, predicted, finite, inside: (b,), see `Outcomes`; inside: of ball and bounds.
+        probabilities, x_adv: softmax (b, K) at the point that was returned, (b, ...).
+    """
 
     correct: Any
     predicted: Any
@@ -129,6 +147,7 @@ def evaluate(
     block: int = BLOCK,
     devices: Sequence[jax.Device] | None = None,
     progress: Callable[[str], Progress] | None = None,
+    kept: Kept | None = None,
 ) -> Outcomes:
     """Returns the outcomes of every sample without attack and under each attack.
 
@@ -148,6 +167,8 @@ def evaluate(
         block: samples computed together.
         devices: where to compute; all local devices if None.
         progress: given the name of an attack returns what takes the share done.
+        kept: what asks for the outcomes of a turn piece by piece and may know some, see
+            `nets.evaluation.unfinished.KeptTurns`.
 
     Raises:
         InvalidInput: naming the argument, before any computation; and once clean images are
@@ -159,8 +180,7 @@ def evaluate(
     require_inputs(images, labels, threat, bounds)
     if CLEAN in methods:
         raise InvalidInput(f"methods: {CLEAN!r} names the outcome without attack")
-    if block < 1:
-        raise InvalidInput(f"block = {block}: samples at a time, must be at least 1")
+    require_count("block", block, 1)
     keys = keys_of(key, len(labels))
     require_network(apply, variables, images[: min(block, len(labels))], classes)
     radius = np.broadcast_to(np.asarray(threat.radius), labels.shape)
@@ -170,28 +190,36 @@ def evaluate(
 
     # Of this evaluation: however many turns and blocks, what is not ours is traced once.
     @functools.cache
-    def compiled(method: AttackRun | None) -> Callable[..., _Block]:
+    def compiled(method: AttackRun | None) -> Callable[..., SampleOutcomes]:
         if ours and (method is None or settled(method.run)):
             return _compiled(apply, method, kind, bounds)
         return by_program(_outcome(apply, method, kind, bounds))
 
-    def run(name: str, method: AttackRun | None, turn: int, chosen: np.ndarray) -> _Block:
+    def run(name: str, method: AttackRun | None, turn: int, chosen: np.ndarray) -> SampleOutcomes:
         """Returns the outcomes of the chosen samples under one turn of one attack."""
         turns = method.turns if method else 1
-        # The name as a number, so that attacks of other names have other random numbers without
-        # one compilation for each; not `hash`, which differs from process to process.
-        outcomes: _Block = over_blocks(
-            compiled(method),
-            (variables, np.uint32(zlib.crc32(name.encode())), np.int32(turn)),
-            [array[chosen] for array in samples],
-            block=block,
-            devices=devices,
-            progress=progress(f"{name} {turn + 1}" if turns > 1 else name) if progress else None,
-        )
-        # No bad input but an error of the attack: whatever it found is no adversarial example.
-        if not outcomes.inside.all():
-            raise RuntimeError(f"{name} left ball or bounds: its results cannot be trusted")
-        return outcomes
+        told = progress(f"{name} {turn + 1}" if turns > 1 else name) if progress else None
+
+        def compute(rows: np.ndarray, told: Progress | None) -> SampleOutcomes:
+            # The name as a number, so that attacks of other names have other random numbers without
+            # one compilation for each; not `hash`, which differs from process to process.
+            outcomes: SampleOutcomes = over_blocks(
+                compiled(method),
+                (variables, np.uint32(zlib.crc32(name.encode())), np.int32(turn)),
+                [array[rows] for array in samples],
+                block=block,
+                devices=devices,
+                progress=told,
+            )
+            # No bad input but an error of the attack: whatever it found is no adversarial example.
+            if not outcomes.inside.all():
+                raise RuntimeError(f"{name} left ball or bounds: its results cannot be trusted")
+            return outcomes
+
+        # Clean outcomes take no time and are looked at anew: what is kept is of this network.
+        if kept is None or method is None:
+            return compute(chosen, told)
+        return kept(name, turn, chosen, compute, told)
 
     everyone = np.arange(len(labels))
     turned = run(CLEAN, None, 0, everyone)
@@ -237,7 +265,7 @@ def _compiled(
     method: AttackRun | None,
     kind: Callable[[jax.Array], Threat],
     bounds: Bounds,
-) -> Callable[..., _Block]:
+) -> Callable[..., SampleOutcomes]:
     """Returns the compiled function of one block under one turn of one attack."""
     return jit(_outcome(apply, method, kind, bounds))
 
@@ -247,7 +275,7 @@ def _outcome(
     method: AttackRun | None,
     kind: Callable[[jax.Array], Threat],
     bounds: Bounds,
-) -> Callable[..., _Block]:
+) -> Callable[..., SampleOutcomes]:
     """Returns the function of one block under one turn of one attack, not compiled."""
 
     def outcome(
@@ -256,7 +284,7 @@ def _outcome(
         images: jax.Array,
         labels: jax.Array,
         radius: jax.Array,
-    ) -> _Block:
+    ) -> SampleOutcomes:
         variables, salt, turn = shared
         x = x_adv = to_floats(images)
         threat = kind(radius.astype(x.dtype))
@@ -270,7 +298,7 @@ def _outcome(
             x_adv = method.run(salted(keys), logits_of, target, turn).x_adv
         logits = logits_of(x_adv)
         finite = jnp.isfinite(logits).all(-1)
-        return _Block(
+        return SampleOutcomes(
             ~misclassified(logits, labels),
             _predicted_class(logits, labels, finite),
             jax.nn.softmax(logits),

@@ -90,6 +90,7 @@ TAKERS = {
 }
 # What all others compare labels by; they are tried in two types, for each is compiled anew.
 EVERY_KIND = {"is_label", "misclassified", "counts", "confusion"}
+ONE_KIND = {"fgsm", "pgd", "apgd", "apgd-t", "exact", "objective trades", "objective mart"}
 
 
 @functools.cache
@@ -99,7 +100,7 @@ def expected(name):
 
 @pytest.mark.parametrize("name", TAKERS)
 def test_every_type_of_labels_means_the_same(name):
-    for kind in KINDS if name in EVERY_KIND else KINDS[4::3]:
+    for kind in KINDS if name in EVERY_KIND else KINDS[4 : 5 if name in ONE_KIND else 8 : 3]:
         found = TAKERS[name](Y.astype(kind))
         jax.tree.map(np.testing.assert_array_equal, found, expected(name))
 
