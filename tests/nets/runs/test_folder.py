@@ -64,9 +64,12 @@ def test_the_record_is_json_that_ends_in_its_digest(folder):
     assert sorted(json.loads(text)["files"]) == [runs.LOG, runs.PARAMETERS]
 
 
-def test_a_run_of_an_earlier_version_is_read_unverified(folder):
+def test_a_run_of_an_earlier_version_is_read_unverified(folder, capsys):
+    assert runs.load(folder).verified
+    assert capsys.readouterr().err == ""
     edited(folder, {})
     assert not runs.load(folder).verified
+    assert f"{folder} is unverified" in capsys.readouterr().err
     assert len(runs.read_log(folder)) == 2
     kept = record.read(KEPT / runs.SETTINGS)
     assert (kept.verified, kept.settings["model"]) == (False, "small-cnn")

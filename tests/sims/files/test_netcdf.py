@@ -11,7 +11,9 @@ import xarray as xr
 
 from sims import files
 from sims.files import digest, netcdf
+from sims.sweep import file as sweep_file
 from sims.training import file as grid_file
+from support.faults import kinds
 from theory.domain import InvalidInput
 
 DAMAGED = pathlib.Path(__file__).parent / "damaged"
@@ -156,6 +158,20 @@ def test_damage_that_no_digest_betrays_is_read_as_unverified(path):
 def test_epochs_beyond_those_of_the_grid_are_refused():
     with pytest.raises(InvalidInput, match="epochs has a value 11: must be at most its attribute"):
         grid_file.load(DAMAGED / "tg-changed-1.nc")
+
+
+@pytest.mark.parametrize("kind", ["sweep", "grid"])
+def test_whoever_loads_a_file_without_a_digest_hears_of_it_once(kind, tmp_path, capsys):
+    dataset, load = {
+        "sweep": (kinds.sweep(), sweep_file.load),
+        "grid": (kinds.grid(), grid_file.load),
+    }[kind]
+    dataset.to_netcdf(tmp_path / "old.nc", engine="h5netcdf")
+    files.save(dataset, tmp_path / "new.nc")
+    for name in ("old.nc", "new.nc", "old.nc"):
+        assert load(tmp_path / name).equals(dataset)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"note: {tmp_path / 'old.nc'} is unverified")
 
 
 def test_a_process_that_crashes_or_asks_for_too_much_is_a_line(tmp_path, monkeypatch):
