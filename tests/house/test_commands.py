@@ -1,5 +1,6 @@
 """The command lines: what they print, what they leave, and how they refuse."""
 
+import os
 import subprocess
 import sys
 
@@ -201,3 +202,32 @@ def test_an_interrupt_is_status_130_and_says_how_to_go_on(monkeypatch, capsys, t
     status, _, error = _call(monkeypatch, capsys, "sims", NAME, "--out", tmp_path)
     assert status == 130
     assert "the same command goes on" in error
+
+
+def test_a_reader_that_leaves_ends_no_work(tmp_path):
+    """Two claims, the reader gone after the first line: both files are there."""
+    arguments = [NAME, "gaussian-robust-risk-l1", *SMALL, "--out", str(tmp_path)]
+    line = f"{sys.executable} -m sims {' '.join(arguments)} | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, NAME[0])
+    assert done.stderr in ("", "the reader of the output has left; the work goes on\n")
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["gaussian-robust-risk-l1.nc", f"{NAME}.nc"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(15, 143, "terminated"), (1, 129, "hung up")]
+)
+def test_a_signal_that_ends_says_how_to_go_on(number, status, word, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sims.sweep.run.run", lambda *_, **__: os.kill(os.getpid(), number))
+    ended, _, error = _call(monkeypatch, capsys, "sims", NAME, "--out", tmp_path)
+    assert (ended, error) == (status, f"{word}; the same command goes on from the last chunk\n")
+
+
+def test_a_bug_is_one_line_and_status_70(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sims.sweep.verdict.summarise", lambda dataset: dataset.no_such_name)
+    status, _, error = _call(monkeypatch, capsys, "sims", NAME, *SMALL, "--out", tmp_path)
+    assert status == 70
+    assert error.count("\n") == 1
+    assert error.startswith("internal error: AttributeError: ")
+    assert "this is a bug: please report it" in error
