@@ -22,9 +22,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sims.sweep.plan import Shard
+from theory.command_line.lasting import ENDED, Ended, LastingStream
 from theory.domain import InvalidInput
 
-LOST, STOPPED = 3, 130
+LOST = 3
 AGAIN = "the same command, with any number of hosts, goes on from the last chunk"
 
 
@@ -68,9 +69,10 @@ def together(host: Shard, coordinator: str, patience: int, action: Callable[[], 
     except InvalidInput:
         leave.quietly()
         raise
-    except (KeyboardInterrupt, BrokenPipeError):
-        leave.reason = f"stopped; {AGAIN}"
-        leave.now(STOPPED)
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.number if isinstance(interrupt, Ended) else signal.SIGINT
+        leave.reason = f"{ENDED[number]}; {AGAIN}"
+        leave.now(128 + number)
     except _LostHost:
         leave.now(LOST)
     except BaseException:
@@ -189,7 +191,12 @@ class _Exit:
         for number, name in ((1, "stdout"), (2, "stderr")):
             stream = getattr(sys, name)
             stream.flush()
-            setattr(sys, name, os.fdopen(os.dup(number), "w", buffering=1))
+            apart = os.fdopen(os.dup(number), "w", buffering=1)
+            if isinstance(stream, LastingStream):
+                # It still outlives its reader.
+                stream.stream = apart
+            else:
+                setattr(sys, name, apart)
             os.dup2(handle, number)
         os.close(handle)
         self.handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: self.now(LOST))

@@ -38,6 +38,7 @@ ALLOWED = {
         "theory.claims.controls",
         "theory.claims.settings.noise_law",
         "theory.command_line.frame",
+        "theory.command_line.lasting",
         "theory.command_line.numbers",
         "theory.command_line.words",
     ),

@@ -29,12 +29,18 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
-from theory.command_line.lasting import STOP, Ended, LastingStream, lasting_streams, met_signals
+from theory.command_line.lasting import (
+    ENDED,
+    STOP,
+    Ended,
+    LastingStream,
+    lasting_streams,
+    met_signals,
+)
 from theory.command_line.words import parse
 
 CONTRADICTED, USAGE, BUG, MACHINE = 1, 2, 70, 74
 STOPPED = 128 + STOP
-ENDED = {1: "hung up", 2: "stopped", 15: "terminated"}
 TRACEBACK = "ROBUST_RISK_TRACEBACK"
 # Of a path that someone wrote and that cannot be, whatever the disk holds.
 IMPOSSIBLE_PATH = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)

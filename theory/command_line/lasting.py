@@ -14,6 +14,8 @@ from types import FrameType
 from typing import Any, TextIO, cast
 
 HANG_UP, STOP, TERMINATE = 1, 2, 15  # as POSIX numbers them
+# What is said of a process that one of them has ended.
+ENDED = {HANG_UP: "hung up", STOP: "stopped", TERMINATE: "terminated"}
 
 
 class LastingStream:
