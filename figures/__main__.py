@@ -121,12 +121,12 @@ def _drawing(path: pathlib.Path, dataset: xr.Dataset) -> Callable[[xr.Dataset], 
     if kind == study_file.KIND:
         from figures.results.studies import study
 
-        files.require_variables(path, dataset, study_file.VARIABLES)
+        study_file.require(path, dataset)
         return study
     if kind == evaluation_file.KIND:
         from figures.results.networks import evaluation as draw
 
-        files.require_variables(path, dataset, evaluation_file.VARIABLES)
+        evaluation_file.require(path, dataset)
     else:
         from figures.results.training_grid import training as draw
 

@@ -12,7 +12,7 @@ from figures.kit.labels import CONDITIONS, evaluation_title
 from figures.kit.legend import shared_legend
 from figures.kit.style import SERIES
 from figures.results.networks import label_classes, matrix
-from nets.study.file import others
+from nets.study.file import TRAINING, others, renamed
 from nets.study.report import GAP, ROBUST_AVERAGE, WORST, changes
 
 COLUMNS = 4
@@ -39,6 +39,7 @@ def study(dataset: xr.Dataset) -> dict[str, Figure]:
     Raises:
         InvalidInput: for a study of the reference alone.
     """
+    dataset = renamed(dataset)
     found = changes(dataset)
     return {
         "classes": classes(dataset, found),
@@ -62,7 +63,7 @@ def classes(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
     reference = found["class_value"].sel(all_methods=dataset.reference).mean("seed")
     order = np.argsort(reference.sel(condition="robust").values, kind="stable")
     found, reference = found.isel({"class": order}), reference.isel({"class": order})
-    names = found["method"].values
+    names = found[TRAINING].values
     rows = -(-len(names) // COLUMNS)
     columns = -(-len(names) // rows)
     figure, axes = plt.subplots(
@@ -74,8 +75,8 @@ def classes(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
         squeeze=False,
     )
     for panel, name in zip(axes.flat, names, strict=False):
-        _classes(panel, found.sel({"method": name}), reference)
-        panel.set_title(f"{name}, rho {float(found['rho'].sel({'method': name}).mean()):+.2f}")
+        _classes(panel, found.sel({TRAINING: name}), reference)
+        panel.set_title(f"{name}, rho {float(found['rho'].sel({TRAINING: name}).mean()):+.2f}")
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
     for panel in axes.flat[max(len(names) - columns, 0) : len(names)]:
@@ -151,7 +152,7 @@ def trade_off(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
         line(at, color="black", linestyle=":", linewidth=0.8)
     _mean(axes[1], *_pair(origin, WORST), looks[dataset.reference], None)
     for name in others(dataset):
-        _cross(axes[1], found.sel({"method": name}), _pair(origin, WORST), looks[name])
+        _cross(axes[1], found.sel({TRAINING: name}), _pair(origin, WORST), looks[name])
     axes[0].set_ylabel("best minus worst class under attack, [0, 1]")
     axes[0].set_title("small: one network; large: mean over seeds")
     axes[1].set_ylabel("worst class under attack, [0, 1]")
@@ -218,7 +219,7 @@ def confusion(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
         found: of `nets.study.report.changes`.
     """
     # Chosen on these images, and shown without an interval: the table says what is decided.
-    best = str(found["change"].sel(quantity=WORST).idxmax("method").values)
+    best = str(found["change"].sel(quantity=WORST).idxmax(TRAINING).values)
     reference = found["class_value"].sel(all_methods=dataset.reference, condition="robust")
     order = np.argsort(reference.mean("seed").values, kind="stable")
     ordered = dataset.isel({"class": order, "said": order})
@@ -236,7 +237,7 @@ def confusion(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
 
 def _shares(dataset: xr.Dataset, method: str) -> np.ndarray:
     """Returns the shares of each class taken for each, of all seeds together."""
-    counts = dataset["confusion"].sel({"method": method}).sum("seed").values
+    counts = dataset["confusion"].sel({TRAINING: method}).sum("seed").values
     shares: np.ndarray = counts / counts.sum(-1, keepdims=True)
     return shares
 

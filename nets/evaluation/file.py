@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from nets.evaluation import paired
+from nets.evaluation.consistency import contradictions
 from nets.evaluation.masking import MaskingFindings, masking_lines, masking_variables
 from nets.evaluation.outcomes import CLEAN, Outcomes
 from nets.evaluation.per_class import (
@@ -19,7 +20,7 @@ from nets.evaluation.per_class import (
     worst_class,
 )
 from nets.evaluation.protocols import EXACT
-from sims.files import read, require_variables, unverified_note
+from sims.files import read, require_variables, schema, unverified_note
 from sims.provenance import versions
 from sims.stats.interval import require_level
 from theory.domain import InvalidInput, require_known
@@ -28,9 +29,54 @@ from theory.weights.dafa import class_similarity
 KIND = "network evaluation"
 ROBUST = "robust"
 CONDITIONS = (CLEAN, ROBUST)
+# The attribute that is the checksum of the network's parameters, `nets.runs.folder.checksum`.
+PARAMETERS = "parameters"
 VARIABLES = ("correct", "label", "errors", "trials", "confusion", "similarity")
-# What two evaluations must share for their samples to be paired.
-IDENTITY = ("data", "fingerprint", "split", "norm", "radius")
+# What two evaluations must share for their samples to be paired. Not block and seed, which move a
+# sample's outcome by rounding and luck alone; nor level and masking, which move none.
+IDENTITY = ("data", "fingerprint", "split", "norm", "radius", "protocol")
+_CELLS = ("condition", "class")
+_MATRIX = (*_CELLS, "said")
+_SHARE = schema.Row(_CELLS, "f", low=0, high=1, nan=True)
+TABLE = schema.Table(
+    "an evaluation",
+    variables={
+        "correct": schema.Row(("attack", "sample"), schema.INTEGER, low=0, high=1),
+        "label": schema.Row(("sample",), schema.INTEGER, low=0),
+        "predicted": schema.Row(("condition", "sample"), schema.INTEGER, low=0, optional=True),
+        "errors": schema.Row(_CELLS, schema.INTEGER, low=0, at_most="trials"),
+        "trials": schema.Row(("class",), schema.INTEGER, low=0),
+        "accuracy": _SHARE,
+        "low": _SHARE,
+        "high": _SHARE,
+        "confusion": schema.Row(_MATRIX, schema.INTEGER, low=0),
+        # Means of float32 numbers that are at most 1.
+        "similarity": schema.Row(_MATRIX, "f", low=0, high=1 + 1e-5, nan=True),
+        "masking": schema.Row(("check",), "f", nan=True, optional=True),
+        "masking_limit": schema.Row(("check",), "f", nan=True, optional=True),
+        "masking_advice": schema.Row(("check",), schema.TEXT, optional=True),
+    },
+    coordinates={
+        "attack": schema.Row(("attack",), schema.TEXT, unique=True),
+        "condition": schema.Row(("condition",), schema.TEXT, unique=True),
+        "class": schema.Row(("class",), schema.TEXT, unique=True),
+        "said": schema.Row(("said",), schema.TEXT, unique=True),
+        "check": schema.Row(("check",), schema.TEXT, unique=True, optional=True),
+    },
+    attributes={
+        "kind": schema.Attribute(choices=(KIND,)),
+        "level": schema.Attribute(schema.NUMBER, low=0, high=1),
+        "nonfinite": schema.Attribute(schema.INTEGER, low=0),
+        "norm": schema.Attribute(choices=("linf", "l2", "l1"), optional=True),
+        "radius": schema.Attribute(schema.NUMBER, low=0, optional=True),
+        "seed": schema.Attribute(schema.INTEGER, low=0, high=2**32 - 1, optional=True),
+        "block": schema.Attribute(schema.INTEGER, low=1, optional=True),
+        **{
+            name: schema.Attribute(optional=True)
+            for name in ("data", "fingerprint", "split", "protocol", "model", "parameters")
+        },
+    },
+)
 
 
 def make(
@@ -53,11 +99,12 @@ def make(
 
     Returns:
         `correct` (attack, sample) int8, the flags after each attack and all before it; `label`
-        (sample); `predicted` and `probability` (condition, sample, ...); `errors` (condition,
+        (sample); `predicted` (condition, sample); `errors` (condition,
         class) and `trials` (class), int64; `accuracy`, `low`, `high` (condition, class);
         `confusion` (condition, class, said), int64; `similarity` (condition, class, said), the
-        mean softmax of each class's samples without attack and under the first attack; and the
-        variables of `nets.evaluation.masking.masking_variables`.
+        mean softmax of each class's samples without attack and under the first attack, of those
+        whose logits are finite, nan where a class has none; and the variables of
+        `nets.evaluation.masking.masking_variables`.
 
     Raises:
         InvalidInput: for a level outside (0, 1) or a class without samples.
@@ -72,7 +119,7 @@ def make(
     over = ("condition", "class")
     pairs = (*over, "said")
     matrices = [confusion(labels, said, classes) for said in outcomes.predicted]
-    similar = [np.asarray(class_similarity(p, labels)) for p in outcomes.probabilities]
+    similar = [_similarity(p, labels) for p in outcomes.probabilities]
     evaluation = xr.Dataset(
         {
             "correct": (("attack", "sample"), outcomes.correct.astype(np.int8)),
@@ -105,10 +152,44 @@ def make(
     return evaluation.merge(masking_variables(masking), combine_attrs="no_conflicts")
 
 
+def _similarity(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the mean softmax of each class's samples with finite logits, (K, K)."""
+    finite = np.isfinite(probabilities).all(1)
+    classes = probabilities.shape[1]
+    similarity = np.full((classes, classes), np.nan, probabilities.dtype)
+    if finite.any():
+        known = np.unique(labels[finite])
+        similarity[known] = np.asarray(class_similarity(probabilities[finite], labels[finite]))[
+            known
+        ]
+    return similarity
+
+
+def require_storable(class_names: Sequence[str], attributes: Mapping[str, Any]) -> None:
+    """Raises InvalidInput, before anything is computed, for what a file could not hold.
+
+    Args:
+        class_names: of an evaluation.
+        attributes: of it.
+    """
+    names = list(class_names)
+    wrong = [name for name in names if not isinstance(name, str) or not name.isprintable()]
+    if wrong or "" in names or len(set(names)) < len(names):
+        first = (wrong or sorted(n for n in names if names.count(n) > 1 or not n))[0]
+        raise InvalidInput(f"class_names: {first!r}: each must be a printable text, and there once")
+    for name, value in attributes.items():
+        try:
+            xr.Dataset(attrs={name: value}).to_netcdf(engine="h5netcdf")
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InvalidInput(
+                f"attributes: {name} = {value!r}: must be a text, a number or a list of numbers"
+            ) from error
+
+
 def require_every_class(counts: ClassCounts, names: Sequence[str]) -> None:
     """Raises InvalidInput, naming it, for a class without samples."""
     if (empty := counts.trials == 0).any():
-        missing = ", ".join(np.asarray(names)[empty])
+        missing = ", ".join(np.asarray(names, str)[empty])
         raise InvalidInput(f"labels: no sample of class {missing}; every class must be present")
 
 
@@ -118,6 +199,9 @@ def require_free(path: pathlib.Path, wanted: Mapping[str, Any]) -> None:
         return
     present = load(path)
     for name, value in wanted.items():
+        # Files of earlier versions do not say which parameters they are of.
+        if name == PARAMETERS and name not in present.attrs:
+            continue
         if present.attrs.get(name) != value:
             raise InvalidInput(
                 f"results = {path}: belongs to another evaluation ({name} = "
@@ -133,9 +217,22 @@ def load(path: pathlib.Path) -> xr.Dataset:
         InvalidInput: if it cannot be read as one.
     """
     evaluation = read(path)
-    require_variables(path, evaluation, VARIABLES)
+    require(path, evaluation)
     unverified_note(path, evaluation)
     return evaluation
+
+
+def require(path: pathlib.Path, evaluation: xr.Dataset) -> None:
+    """Raises InvalidInput unless a data set is an evaluation whose parts agree with each other.
+
+    Args:
+        path: where it was read, for the message.
+        evaluation: of any kind.
+    """
+    require_variables(path, evaluation, VARIABLES)
+    schema.require(path, evaluation, TABLE)
+    for complaint in contradictions(evaluation, CONDITIONS):
+        raise InvalidInput(f"results = {path}: not an evaluation, {complaint}")
 
 
 def counts_of(dataset: xr.Dataset, condition: str) -> ClassCounts:
@@ -172,6 +269,8 @@ def summary(dataset: xr.Dataset) -> str:
 
 
 def _cell(part: xr.Dataset) -> str:
+    if not int(part["trials"]):
+        return "no samples"
     accuracy, low, high = (100 * float(part[k]) for k in ("accuracy", "low", "high"))
     return f"{accuracy:5.1f} [{low:5.1f}, {high:5.1f}]"
 
@@ -220,6 +319,9 @@ def comparison(first: xr.Dataset, second: xr.Dataset, level: float) -> str:
         bounds = paired.difference_intervals(table, level / len(CONDITIONS))
         lines.append(condition)
         for k, name in enumerate(names):
+            if not table.trials[k]:
+                lines.append(f"  {name:16} no samples")
+                continue
             lines.append(
                 f"  {name:16}{100 * table.difference[k]:+7.1f} [{100 * bounds.low[k]:+.1f}, "
                 f"{100 * bounds.high[k]:+.1f}]  p = {p[k]:.3g}"
@@ -231,7 +333,7 @@ def comparison(first: xr.Dataset, second: xr.Dataset, level: float) -> str:
             f"p = {paired.mcnemar(whole)[0]:.3g} (by itself)"
         )
         score = paired.rho(counts_of(first, condition), counts_of(second, condition))
-        lines.append(f"  rho {score:+.3f}")
+        lines.append(f"  rho {paired.rho_text(score, 'the worst class of the first')}")
     return "\n".join(lines)
 
 
@@ -247,6 +349,14 @@ def require_paired(first: xr.Dataset, second: xr.Dataset) -> None:
             raise InvalidInput(
                 f"compare: {name} = {one} and {two}: only evaluations of the same samples under "
                 "the same threat can be paired"
+            )
+    # Linear networks have an exact attack in place of those of a protocol.
+    for axis in ("attack", "class"):
+        one, two = (", ".join(dataset[axis].values.tolist()) for dataset in (first, second))
+        if one != two:
+            raise InvalidInput(
+                f"compare: {axis} = {one} and {two}: only evaluations of the same samples under "
+                "the same attacks can be paired"
             )
     if not np.array_equal(first["label"], second["label"]):
         raise InvalidInput("compare: the samples of the two evaluations differ")

@@ -71,13 +71,7 @@ def check_masking(
     """
     images, labels = np.asarray(images[:SAMPLES]), np.asarray(labels[:SAMPLES])
     require_inputs(images, labels, threat, PIXELS)
-    if len(labels) < 2 or np.ndim(threat.radius):
-        raise InvalidInput(
-            f"masking: needs 2 samples or more and one radius, has {len(labels)} and "
-            f"{np.size(threat.radius)}"
-        )
-    if not (radius := float(threat.radius)) > 0:
-        raise InvalidInput(f"masking: the radius must be above 0 for these checks, is {radius:g}")
+    require_checkable(threat, len(labels))
     require_labels(labels, require_network(apply, variables, images))
     keys_of(key, len(labels))
     x, y = to_floats(jnp.asarray(images)), labels.astype(np.int32)
@@ -87,6 +81,22 @@ def check_masking(
         compute = by_program(functools.partial(_measure, apply))
     measured = compute(variables, jax.random.fold_in(key, SALT), x, y, threat)
     return MaskingFindings(masking_report(measured), len(y), int(measured.correct))
+
+
+def require_checkable(threat: Threat, count: int) -> None:
+    """Raises InvalidInput unless there are samples enough to check, and one radius above 0.
+
+    Args:
+        threat: a ball.
+        count: samples, n.
+    """
+    if count < 2 or np.ndim(threat.radius):
+        raise InvalidInput(
+            f"masking: needs 2 samples or more and one radius, has {count} and "
+            f"{np.size(threat.radius)}"
+        )
+    if not (radius := float(threat.radius)) > 0:
+        raise InvalidInput(f"masking: the radius must be above 0 for these checks, is {radius:g}")
 
 
 def _measure(

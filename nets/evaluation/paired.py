@@ -1,6 +1,6 @@
 """Two models on the same samples: paired differences, class by class, with exact tests."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,3 +130,18 @@ def rho(before: ClassCounts, after: ClassCounts) -> float:
             np.subtract(worst[1], worst[0]) / np.float64(worst[0])
             + np.subtract(average[1], average[0]) / np.float64(average[0])
         )
+
+
+def rho_text(values: Any, reference: str) -> str:
+    """Returns a mean of scores `rho` as a text, or why there is none.
+
+    Args:
+        values: of `rho`, () or (S,): not finite where the accuracy that it divides by is 0.
+        reference: what has that accuracy.
+
+    >>> rho_text(0.25, "the worst class"), rho_text(np.inf, "the worst class")
+    ('+0.250', 'undefined: the worst class has accuracy 0')
+    """
+    if not np.isfinite(values).all():
+        return f"undefined: {reference} has accuracy 0"
+    return f"{float(np.mean(values)):+.3f}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,19 +15,22 @@ from nets.attacks import threats
 from nets.data.load import DataSet, load
 from nets.data.select import select_classes
 from nets.evaluation import file as evaluation_file
-from nets.evaluation import protocols
-from nets.evaluation.masking import check_masking
+from nets.evaluation import protocols, unfinished
+from nets.evaluation.masking import check_masking, require_checkable
 from nets.evaluation.outcomes import BLOCK
 from nets.evaluation.outcomes import evaluate as outcomes_of
 from nets.evaluation.per_class import class_counts
+from nets.evaluation.requirements import PIXELS
+from nets.evaluation.unfinished import KeptTurns, kept_turns
 from nets.models import registry as models
 from nets.runs import folder as run_folder
 from nets.runs.folder import Run
 from sims import files
 from sims.stats.interval import require_level
-from theory.domain import InvalidInput
+from theory.domain import InvalidInput, require_known
 
 Progress = Callable[[str], Callable[[float], None]]
+_LONGEST_NAME = 150
 
 
 class Request(NamedTuple):
@@ -81,11 +86,46 @@ def evaluate_run(
     _require_same_data(folder, loaded.settings, data)
     wanted = _wanted(folder, loaded, data, request)
     # Before an evaluation of hours: that its file can be written, and whose the present one is.
+    _require_name(path)
     files.require_writable(path.parent)
     evaluation_file.require_free(path, wanted)
-    dataset = _evaluated(loaded, data, wanted, request, progress)
-    files.save(dataset, path)
+    evaluation_file.require_storable(data.class_names, _described(loaded, data, wanted))
+    with kept_turns(path, _of(wanted, data), wanted["block"]) as kept:
+        dataset = _evaluated(loaded, data, wanted, request, progress, kept)
+        files.save(dataset, path)
+        kept.remove()
     return dataset
+
+
+def load_of_run(folder: pathlib.Path, path: pathlib.Path) -> xr.Dataset:
+    """Returns the evaluation of a run, unless the run has other parameters by now.
+
+    Args:
+        folder: of the run; where there is none any more, nothing is compared.
+        path: of the evaluation.
+
+    Raises:
+        InvalidInput: if it cannot be read, or is of other parameters than those in the folder.
+    """
+    evaluation = evaluation_file.load(path)
+    recorded = evaluation.attrs.get(evaluation_file.PARAMETERS)
+    if recorded is not None and (folder / run_folder.SETTINGS).exists():
+        present = run_folder.checksum(run_folder.load(folder).variables)
+        evaluation_file.require_free(path, {evaluation_file.PARAMETERS: present})
+    return evaluation
+
+
+def require_no_orphan(path: pathlib.Path) -> None:
+    """Raises InvalidInput for an evaluation, whole or unfinished, beside which there is no run.
+
+    Whatever is trained there would stand beside results of another network.
+    """
+    for left in (path, unfinished.folder_of(path)):
+        if left.exists() and not (path.parent / run_folder.SETTINGS).exists():
+            raise InvalidInput(
+                f"out = {path.parent}: holds {left.name}, but not the run that it is of; move "
+                "it away"
+            )
 
 
 def identity(
@@ -128,21 +168,55 @@ def _wanted(folder: pathlib.Path, loaded: Run, data: DataSet, request: Request) 
         raise InvalidInput(f"norm, radius: {folder} does not say what it was for; give both")
     if not 0 <= seed < 2**32:
         raise InvalidInput(f"seed = {seed}: must lie in [0, 2^32)")
-    return identity(
-        norm,
-        radius,
-        request.protocol,
-        seed,
-        request.samples,
-        len(data.test.labels),
-        request.block,
-    )
+    require_level(request.level)
+    require_known("protocol", request.protocol, protocols.PROTOCOLS)
+    if request.block < 1:
+        raise InvalidInput(f"block = {request.block}: samples at a time, must be at least 1")
+    require_pixel_radius(norm, radius, data)
+    if request.masking:
+        require_checkable(threats.threat_of(norm, radius), len(data.test.labels[: request.samples]))
+    count = len(data.test.labels)
+    wanted = identity(norm, radius, request.protocol, seed, request.samples, count, request.block)
+    return wanted | {evaluation_file.PARAMETERS: run_folder.checksum(loaded.variables)}
+
+
+def require_pixel_radius(norm: str, radius: float, data: DataSet) -> None:
+    """Raises InvalidInput for a radius that is negative, or beyond the whole box of [0, 1]."""
+    size = math.prod(data.test.images.shape[1:])
+    threats.require_radius(threats.threat_of(norm, radius), PIXELS, size)
+
+
+def _require_name(path: pathlib.Path) -> None:
+    # With what a file that is not yet whole is called; most file systems take 255 bytes.
+    if (size := len(os.fsencode(path.name))) > _LONGEST_NAME:
+        raise InvalidInput(
+            f"results = {path.name[:40]}...: a name of {size} bytes, must be at most "
+            f"{_LONGEST_NAME}"
+        )
+
+
+def _described(loaded: Run, data: DataSet, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the file says of what was evaluated, and how."""
+    return wanted | {
+        "model": loaded.settings["model"],
+        "data": data.name,
+        "fingerprint": data.fingerprint,
+    }
+
+
+def _of(wanted: dict[str, Any], data: DataSet) -> dict[str, Any]:
+    """Returns what outcomes that are kept must be of: not the level, which moves none of them."""
+    return wanted | {"fingerprint": data.fingerprint}
 
 
 def _evaluated(
-    loaded: Run, data: DataSet, wanted: dict[str, Any], request: Request, progress: Progress
+    loaded: Run,
+    data: DataSet,
+    wanted: dict[str, Any],
+    request: Request,
+    progress: Progress,
+    kept: KeptTurns,
 ) -> xr.Dataset:
-    require_level(request.level)
     threat = threats.threat_of(wanted["norm"], wanted["radius"])
     classes = len(data.class_names)
     linear = models.is_linear(loaded.module)
@@ -152,12 +226,6 @@ def _evaluated(
     key = jax.random.key(wanted["seed"], impl="threefry2x32")
     # The exact attack follows no gradient that could be masked.
     usual = wanted["protocol"] == "standard" and not linear and wanted["radius"] > 0
-    # Before the attacks, which take longer: what cannot be checked is refused at once.
-    findings = (
-        check_masking(key, apply, loaded.variables, images, labels, threat)
-        if usual or request.masking
-        else None
-    )
     outcomes = outcomes_of(
         key,
         apply,
@@ -169,12 +237,15 @@ def _evaluated(
         classes=classes,
         block=wanted["block"],
         progress=progress,
+        kept=kept,
     )
-    described = wanted | {
-        "model": loaded.settings["model"],
-        "data": data.name,
-        "fingerprint": data.fingerprint,
-    }
+    # After the attacks, whose outcomes are kept: one that is stopped here has less to do again.
+    findings = (
+        check_masking(key, apply, loaded.variables, images, labels, threat)
+        if usual or request.masking
+        else None
+    )
+    described = _described(loaded, data, wanted)
     return evaluation_file.make(
         outcomes, labels, data.class_names, request.level, described, findings
     )

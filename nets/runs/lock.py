@@ -17,7 +17,7 @@ NAME = ".lock"
 
 
 @contextlib.contextmanager
-def held(folder: pathlib.Path) -> Iterator[None]:
+def held(folder: pathlib.Path, work: str = "training") -> Iterator[None]:
     """Holds the folder's advisory lock, which the system releases when the process ends.
 
     What counts is the lock on the open file FOLDER/.lock (`flock`), not that it is there: one that
@@ -25,11 +25,12 @@ def held(folder: pathlib.Path) -> Iterator[None]:
 
     Args:
         folder: which can be written to.
+        work: what it is held for, in messages.
 
     Raises:
         InvalidInput: if another process holds it, or the file cannot be made.
     """
-    handle = _taken(folder / NAME)
+    handle = _taken(folder / NAME, work)
     try:
         yield
     finally:
@@ -38,7 +39,7 @@ def held(folder: pathlib.Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _taken(path: pathlib.Path) -> int:
+def _taken(path: pathlib.Path, work: str) -> int:
     """Returns the open file, locked, and still the one at its path."""
     # Again where a process that ended took the file away between our opening and our locking it:
     # then we hold a lock on a file that nobody else will find.
@@ -48,7 +49,7 @@ def _taken(path: pathlib.Path) -> int:
         except OSError as error:
             raise InvalidInput(f"run = {path}: cannot be written ({error.strerror})") from error
         try:
-            _lock(handle, path)
+            _lock(handle, path, work)
         except InvalidInput:
             os.close(handle)
             raise
@@ -58,7 +59,7 @@ def _taken(path: pathlib.Path) -> int:
         os.close(handle)
 
 
-def _lock(handle: int, path: pathlib.Path) -> None:
+def _lock(handle: int, path: pathlib.Path, work: str) -> None:
     reason = "this system has no flock"
     # Without waiting: who comes second should hear at once, and not train a day later.
     if fcntl is not None:
@@ -66,14 +67,14 @@ def _lock(handle: int, path: pathlib.Path) -> None:
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InvalidInput(
-                f"out = {path.parent}: another process is training into it; wait for it or choose "
+                f"out = {path.parent}: another process is {work} into it; wait for it or choose "
                 "another folder"
             ) from error
         except OSError as error:
             # Of some network file systems; a training is worth more than the lock.
             reason = str(error.strerror)
     warnings.warn(
-        f"{path.parent} cannot be locked ({reason}): train into it by one process at a time",
+        f"{path.parent} cannot be locked ({reason}): one process at a time may be {work} into it",
         stacklevel=2,
     )
     return None

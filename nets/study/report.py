@@ -13,7 +13,7 @@ from nets.evaluation.file import CONDITIONS, ROBUST
 from nets.evaluation.outcomes import CLEAN
 from nets.evaluation.per_class import ClassCounts, class_counts
 from nets.evaluation.worst_class import accuracies, best_change_interval, worst_class_interval
-from nets.study.file import flags, others, stopped
+from nets.study.file import TRAINING, flags, others, stopped
 from sims.stats.average_mean import average_interval
 from sims.stats.interval import Bounds, require_level
 from theory.domain import InvalidInput
@@ -64,10 +64,10 @@ def changes(dataset: xr.Dataset, level: float | None = None) -> xr.Dataset:
         level: in (0, 1); that of the file if None.
 
     Returns:
-        `value` (all_methods, seed, quantity); `by_seed` (method, seed, quantity); `change`, `low`,
-        `high`, `student_low`, `student_high`, `verdict` (method, quantity); `rho` (method, seed);
-        `class_value` (all_methods, seed, condition, class); `class_change`, `class_low` and
-        `class_high` (method, condition, class).
+        `value` (all_methods, seed, quantity); `by_seed` (training, seed, quantity); `change`,
+        `low`, `high`, `student_low`, `student_high`, `verdict` (training, quantity); `rho`
+        (training, seed); `class_value` (all_methods, seed, condition, class); `class_change`,
+        `class_low` and `class_high` (training, condition, class).
 
     Raises:
         InvalidInput: for a level outside (0, 1), or a study of the reference alone.
@@ -78,7 +78,7 @@ def changes(dataset: xr.Dataset, level: float | None = None) -> xr.Dataset:
     if not methods:
         raise InvalidInput(f"methods: only the reference, {dataset.reference}; nothing to compare")
     correct = dataset["correct"].values.astype(bool)
-    everything = dataset["method"].values.tolist()
+    everything = dataset[TRAINING].values.tolist()
     value = measured(correct, labels, classes)
     mine = [everything.index(name) for name in methods]
     # Paired: seed by seed, as a seed is the same images, the same order and the same first weights.
@@ -90,19 +90,19 @@ def changes(dataset: xr.Dataset, level: float | None = None) -> xr.Dataset:
     class_bounds = np.array([_class_intervals(dataset, name, share) for name in methods])
     student = [students(by_seed[:, :, k], level) for k in range(len(QUANTITIES))]
     per_class = accuracies(correct, labels, classes)
-    parts, over = ("method", "quantity"), ("method", "condition", "class")
+    parts, over = (TRAINING, "quantity"), (TRAINING, "condition", "class")
     reference = per_class[everything.index(dataset.reference)]
     return xr.Dataset(
         {
             "value": (("all_methods", "seed", "quantity"), value),
-            "by_seed": (("method", "seed", "quantity"), by_seed),
+            "by_seed": ((TRAINING, "seed", "quantity"), by_seed),
             "change": (parts, by_seed.mean(1)),
             "low": (parts, bounds[..., 0]),
             "high": (parts, bounds[..., 1]),
             "student_low": (parts, np.stack([pair.low for pair in student], -1)),
             "student_high": (parts, np.stack([pair.high for pair in student], -1)),
             "verdict": (parts, _verdicts(bounds)),
-            "rho": (("method", "seed"), _rho(dataset, methods)),
+            "rho": ((TRAINING, "seed"), _rho(dataset, methods)),
             "class_value": (("all_methods", "seed", "condition", "class"), per_class),
             "class_change": (over, (per_class[mine] - reference).mean(1)),
             "class_low": (over, class_bounds[..., 0]),
@@ -110,7 +110,7 @@ def changes(dataset: xr.Dataset, level: float | None = None) -> xr.Dataset:
         },
         coords={
             "all_methods": everything,
-            "method": list(methods),
+            TRAINING: list(methods),
             "quantity": list(QUANTITIES),
             "seed": dataset["seed"].values,
             "condition": list(CONDITIONS),
@@ -234,10 +234,10 @@ def summary(changed: xr.Dataset) -> str:
         cells = [_spread(changed["value"].sel(all_methods=name, quantity=q)) for q in QUANTITIES]
         lines.append(f"{name:12}" + "".join(f"  {cell:26}" for cell in cells))
     lines += ["", heading(changed)]
-    for name in changed["method"].values:
+    for name in changed[TRAINING].values:
         lines.append(f"{name}: rho {_rho_cell(changed, name)}")
         for quantity in QUANTITIES:
-            entry = changed.sel({"method": name, "quantity": quantity})
+            entry = changed.sel({TRAINING: name, "quantity": quantity})
             lines.append(
                 f"  {quantity:15} {_interval(entry):24} {entry['verdict'].values!s:20} "
                 f"seeds {_seeds(entry['by_seed'])}{_student(entry, '  Student ')}"
@@ -270,8 +270,8 @@ def markdown(changed: xr.Dataset) -> str:
 
     def each(cell: Callable[[xr.Dataset], str]) -> list[list[str]]:
         return [
-            [name, *(cell(changed.sel({"method": name, "quantity": q})) for q in names)]
-            for name in changed["method"].values
+            [name, *(cell(changed.sel({TRAINING: name, "quantity": q})) for q in names)]
+            for name in changed[TRAINING].values
         ]
 
     rows = each(lambda entry: f"{_interval(entry)} {entry['verdict'].values}")
@@ -309,4 +309,5 @@ def _student(entry: xr.Dataset, before: str) -> str:
 
 
 def _rho_cell(changed: xr.Dataset, name: str) -> str:
-    return f"{float(changed['rho'].sel({'method': name}).mean()):+.3f}"
+    scores = changed["rho"].sel({TRAINING: name}).values
+    return paired.rho_text(scores, f"a worst class of {changed.reference}")

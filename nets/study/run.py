@@ -8,7 +8,15 @@ from nets.configs.settings import completed
 from nets.data.load import DataSet, load
 from nets.data.select import select_classes
 from nets.evaluation import file as evaluation_file
-from nets.evaluation.run import Progress, Request, evaluate_run, identity, require_samples
+from nets.evaluation.run import (
+    Progress,
+    Request,
+    evaluate_run,
+    identity,
+    require_no_orphan,
+    require_pixel_radius,
+    require_samples,
+)
 from nets.experiment import leftovers
 from nets.experiment.prepare import Experiment, prepare
 from nets.experiment.prepare import identity as training_identity
@@ -61,10 +69,13 @@ def require_plan(study: Study, planned: list[Planned], data: DataSet) -> None:
     """Raises InvalidInput, before any computation, unless every training can begin or go on."""
     of_classes = select_classes(data, study.shared.data.classes)
     require_samples(of_classes, study.shared.evaluation.samples or None)
+    norm, radius, _, _ = _evaluation(study)
+    require_pixel_radius(norm, radius, of_classes)
     count, seen = len(of_classes.test.labels), set()
     for training in planned:
         has_run = (training.folder / run_folder.SETTINGS).exists()
         has_begun = has_run or (training.folder / checkpoint.FOLDER).exists()
+        require_no_orphan(training.folder / EVALUATION_FILE)
         # Of the seeds of a method the first is enough: they differ in nothing that could be wrong.
         if training.method in seen and not has_begun:
             continue
@@ -120,7 +131,14 @@ def _finish(study: Study, training: Planned, data: DataSet, progress: Progress) 
         return line
     path = folder / EVALUATION_FILE
     if path.exists():
-        return f"{line}, evaluated already"
+        _require_evaluation(
+            study, training, len(select_classes(data, study.shared.data.classes).test.labels)
+        )
+        known = evaluation_file.PARAMETERS in evaluation_file.load(path).attrs
+        doubt = (
+            "" if known else " (by an earlier version, which did not record of which parameters)"
+        )
+        return f"{line}, evaluated already{doubt}"
     norm, radius, protocol, samples = _evaluation(study)
     request = Request(norm, radius, protocol, samples, seed=training.seed)
     evaluate_run(folder, path, request, progress, data=data)
@@ -140,8 +158,13 @@ def _evaluation(study: Study) -> tuple[str, float, str, int | None]:
 def _require_evaluation(study: Study, training: Planned, count: int) -> None:
     """Raises InvalidInput if a folder holds an evaluation of other settings."""
     norm, radius, protocol, samples = _evaluation(study)
+    path = training.folder / EVALUATION_FILE
+    if not path.exists():
+        return
     wanted = identity(norm, radius, protocol, training.seed, samples, count, Request().block)
-    evaluation_file.require_free(training.folder / EVALUATION_FILE, wanted)
+    # Beside an evaluation there is a run, see `require_no_orphan`: is it of this one?
+    parameters = run_folder.checksum(run_folder.load(training.folder).variables)
+    evaluation_file.require_free(path, wanted | {evaluation_file.PARAMETERS: parameters})
 
 
 def _can_start(training: Planned) -> bool:

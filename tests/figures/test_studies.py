@@ -63,7 +63,7 @@ def drawn(dataset, found):
         "classes": studies.classes(dataset, found),
         "trade-off": studies.trade_off(dataset, found),
         "confusion": studies.confusion(dataset, found),
-        "classes of two methods": studies.classes(dataset, found.isel({"method": [0]})),
+        "classes of two methods": studies.classes(dataset, found.isel({"training": [0]})),
     }
     for one in figures.values():
         one.canvas.draw()
@@ -115,7 +115,7 @@ def test_bars_of_classes_are_changes_drawn_from_the_reference(drawn, found):
     names = [text.get_text() for text in panels[0].get_yticklabels()]
     before = found["class_value"].sel(all_methods="trades").mean("seed")
     assert np.all(np.diff(before.sel({"class": names, "condition": "robust"})) >= 0)
-    part = found.sel({"method": "dafa", "condition": "robust", "class": names})
+    part = found.sel({"training": "dafa", "condition": "robust", "class": names})
     container = panels[0].containers[1]
     origin = before.sel({"condition": "robust", "class": names}).values
     np.testing.assert_allclose(container[0].get_xdata(), origin + part["class_change"].values)
@@ -133,7 +133,7 @@ def test_every_network_is_a_point_and_every_mean_joined(drawn, found):
         assert np.abs(points - wanted).max(-1).min() < 1e-12
     assert len(right.containers) == len(METHODS) - 1
     origin = found["value"].sel(all_methods="trades").mean("seed")
-    part = found.sel({"method": "dafa", "quantity": "worst class"})
+    part = found.sel({"training": "dafa", "quantity": "worst class"})
     vertical = right.containers[0][2][1].get_segments()[0][:, 1]
     base = float(origin.sel(quantity="worst class"))
     np.testing.assert_allclose(vertical, [base + float(part[name]) for name in ("low", "high")])
@@ -151,9 +151,9 @@ def test_confusion_is_of_the_best_method_and_adds_up(drawn, found, dataset):
     np.testing.assert_allclose(difference, two - one, atol=1e-12)
     np.testing.assert_allclose(one.sum(-1), 1)
     change = found["change"].sel(quantity="worst class").values
-    best = found["method"].values[change.argmax()]
+    best = found["training"].values[change.argmax()]
     assert drawn["confusion"].axes[1].get_title().startswith(best)
-    counts = dataset["confusion"].sel({"method": best}).sum("seed")
+    counts = dataset["confusion"].sel({"training": best}).sum("seed")
     worst = found["class_value"].sel(all_methods="trades", condition="robust").mean("seed")
     first = str(worst.idxmin().values)
     own = counts.sel({"class": first, "said": first}) / counts.sel({"class": first}).sum()

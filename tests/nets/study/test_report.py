@@ -67,7 +67,7 @@ def test_every_number_is_that_of_the_flags(changed):
         for j in range(2):
             values = []
             for name in (method, "old"):
-                correct = dataset["correct"].sel({"method": name}).values[j]
+                correct = dataset["correct"].sel({"training": name}).values[j]
                 per_class = [correct[1][k == LABELS].mean() for k in range(3)]
                 values.append([*correct.mean(-1), min(per_class), max(per_class) - min(per_class)])
             wanted = np.subtract(*values)
@@ -77,10 +77,10 @@ def test_every_number_is_that_of_the_flags(changed):
     np.testing.assert_allclose(changed["change"], changed["by_seed"].mean("seed"))
     for k in range(3):
         own, before = (
-            dataset["correct"].sel({"method": name}).values[..., k == LABELS].mean((0, 2))
+            dataset["correct"].sel({"training": name}).values[..., k == LABELS].mean((0, 2))
             for name in ("new", "old")
         )
-        found = changed["class_change"].sel({"method": "new"}).values[:, k]
+        found = changed["class_change"].sel({"training": "new"}).values[:, k]
         np.testing.assert_allclose(found, own - before, atol=1e-12)
 
 
@@ -91,11 +91,11 @@ def test_intervals_surround_what_was_seen_and_decide(changed):
     ):
         assert (changed[low] < changed[middle]).all()
         assert (changed[middle] < changed[high]).all()
-    verdicts = changed["verdict"].sel({"method": "new"}).values.tolist()
+    verdicts = changed["verdict"].sel({"training": "new"}).values.tolist()
     assert verdicts[2:] == ["helps", "helps"]
-    assert set(changed["verdict"].sel({"method": "same"}).values) == {"too small to decide"}
-    gap = changed.sel({"method": "new", "quantity": "gap"})
-    assert float(gap["high"]) < 0 < float(changed["low"].sel({"method": "new"})[2])
+    assert set(changed["verdict"].sel({"training": "same"}).values) == {"too small to decide"}
+    gap = changed.sel({"training": "new", "quantity": "gap"})
+    assert float(gap["high"]) < 0 < float(changed["low"].sel({"training": "new"})[2])
 
 
 def test_intervals_share_the_level(changed):
@@ -103,19 +103,19 @@ def test_intervals_share_the_level(changed):
     dataset = made_up()
     one, two = (study_file.flags(dataset, name, "robust") for name in ("new", "old"))
     average = study_report.average_change(one, two, 0.05 / 2 / 2 / 4)
-    part = changed.sel({"method": "new", "quantity": "robust average"})
+    part = changed.sel({"training": "new", "quantity": "robust average"})
     assert (part["low"], part["high"]) == average
     row = study_report.average_change(
         one[:, LABELS == 1], two[:, LABELS == 1], 0.05 / 2 / 2 / (2 * 3)
     )
-    part = changed.sel({"method": "new", "condition": "robust", "class": "b"})
+    part = changed.sel({"training": "new", "condition": "robust", "class": "b"})
     assert (part["class_low"], part["class_high"]) == row
 
 
 def test_student_is_scipys(changed):
-    values = changed["by_seed"].sel({"method": "new", "quantity": "gap"}).values
+    values = changed["by_seed"].sel({"training": "new", "quantity": "gap"}).values
     wanted = stats.t.interval(0.95, 1, values.mean(), stats.sem(values))
-    part = changed.sel({"method": "new", "quantity": "gap"})
+    part = changed.sel({"training": "new", "quantity": "gap"})
     assert (part["student_low"], part["student_high"]) == pytest.approx(wanted)
 
 
@@ -131,14 +131,14 @@ def test_tables_hold_the_numbers(changed):
     assert [len(block) - 2 for block in blocks] == [3, 2, 2]
     for block in blocks:
         assert len({line.count("|") for line in block}) == 1
-    part = changed.sel({"method": "new", "quantity": "worst class"})
+    part = changed.sel({"training": "new", "quantity": "worst class"})
     low, middle, high = (100 * float(part[name]) for name in ("low", "change", "high"))
     cell = f"{middle:+.1f} [{low:+.1f}, {high:+.1f}] helps"
     assert cell in text
     assert "new with seed 1 after 2 of 3 epochs" in text
     assert "with seed 0 after" not in text
     assert cell.removesuffix(" helps") in study_report.summary(changed)
-    assert f"{float(changed['rho'].sel({'method': 'new'}).mean()):+.3f}" in text
+    assert f"{float(changed['rho'].sel({'training': 'new'}).mean()):+.3f}" in text
 
 
 def test_a_file_comes_back_as_it_was(tmp_path):
@@ -158,6 +158,6 @@ def test_evaluations_that_cannot_be_paired_are_refused():
             made_up(new=change)
     with pytest.raises(InvalidInput, match="level = 0"):
         made_up(level=0.0)
-    alone = made_up().sel({"method": ["old"]})
+    alone = made_up().sel({"training": ["old"]})
     with pytest.raises(InvalidInput, match="nothing to compare"):
         study_report.changes(alone)

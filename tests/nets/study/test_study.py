@@ -221,10 +221,10 @@ def test_a_study_goes_on_and_leaves_plain_runs(done, tmp_path, capsys, monkeypat
 def test_a_result_file_has_what_tables_and_figures_need(done):
     _, out = done
     found = study_file.load(out / study_run.STUDY_FILE)
-    assert dict(found["correct"].sizes) == {"method": 2, "seed": 1, "condition": 2, "sample": 200}
+    assert dict(found["correct"].sizes) == {"training": 2, "seed": 1, "condition": 2, "sample": 200}
     for name in ("plain", "mixed"):
         one = evaluation_file.load(out / f"{name}-seed3" / "evaluation.nc")
-        part = found.sel({"method": name, "seed": 3})
+        part = found.sel({"training": name, "seed": 3})
         np.testing.assert_array_equal(part["correct"], one["correct"][[0, -1]])
         np.testing.assert_array_equal(part["confusion"], one["confusion"].sel(condition="robust"))
         settings = json.loads(str(part["settings"].values))
