@@ -20,8 +20,8 @@ import xarray as xr
 
 # What follows from counts at a level, and so changes with the number of claims in a gallery.
 OF_LEVEL = ("low", "high", "detectable", "refuted", "verdict")
-# What says which code made a file, and how it was split: no number.
-PROVENANCE = ("code", "jax", "versions", "level")
+# What says which code made a file, how it was split, and that it carries a digest: no number.
+PROVENANCE = ("code", "jax", "versions", "level", "integrity")
 
 
 def units_apart(before: np.ndarray, after: np.ndarray) -> np.ndarray:
