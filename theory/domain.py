@@ -64,7 +64,8 @@ POSITIVE = Interval.parse("(0, inf)")
 NON_NEGATIVE = Interval.parse("[0, inf)")
 UNIT_INTERVAL = Interval.parse("[0, 1]")
 PROBABILITY = Interval.parse("(0, 1)")
-STABILITY_INDEX = Interval.parse("(0, 2]")
+# Below 0.1 there are no tables of the law: closed forms would be nan.
+STABILITY_INDEX = Interval.parse("[0.1, 2]")
 NORM_ORDER = Interval.parse("[1, inf]")
 
 

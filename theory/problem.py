@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from theory.domain import (
     NON_NEGATIVE,
@@ -25,7 +24,14 @@ from theory.domain import (
     require_inside,
     require_known,
 )
-from theory.numerics.noun import checked_namedtuple, require_shape, require_values
+from theory.numerics.noun import (
+    checked_namedtuple,
+    require_positive_definite,
+    require_precision,
+    require_semidefinite,
+    require_shape,
+    require_values,
+)
 
 __all__ = [
     "NON_NEGATIVE",
@@ -61,43 +67,28 @@ def _check_mixture(mixture: Any) -> None:
     rows = means.ndim >= 2 and means.shape[-2] == 2 and means.shape[-1] >= 1
     require_shape("means", means, rows, "(..., 2, d) in the order [negative, positive], d >= 1")
     require_shape("scales", scales, scales.shape[-1:] == (2,), "(..., 2): [negative, positive]")
+    require_precision("means", means)
     require_values("means", means, REAL, "every class mean (finite)")
     require_values("scales", scales, POSITIVE, "every class scale")
     require_values("prior", mixture.prior, PROBABILITY, "the class prior P(y = +1)")
 
 
-def _require_symmetric(name: str, values: np.ndarray, rounding: float) -> None:
-    asymmetry = np.abs(values - np.swapaxes(values, -1, -2)).max()
-    if asymmetry > rounding:
-        raise InvalidInput(f"{name}: must be symmetric, is off by {asymmetry:.3g}")
-
-
-# One function for a matrix (d, d), a batch (..., d, d) and the K matrices of `GaussianClasses`.
-def _check_positive_definite(name: str, matrix: jax.Array | None, dim: int) -> None:
-    if matrix is None:
-        return
-    good = matrix.shape[-2:] == (dim, dim)
-    require_shape(name, matrix, good, f"(..., d, d) with d = {dim}, as means say")
-    require_values(name, matrix, REAL, "every entry (finite)")
-    if not isinstance(matrix, jax.core.Tracer):
-        # In NumPy and double precision: a check must not trace, and must not add rounding.
-        values = np.asarray(matrix, float)
-        _require_symmetric(name, values, 8 * _epsilon(matrix) * np.abs(values).max())
-        smallest = np.linalg.eigvalsh(values).min()
-        if not smallest > 0:
-            raise InvalidInput(
-                f"{name}: must be positive definite, its smallest eigenvalue is {smallest:.3g}"
-            )
-
-
-def _epsilon(array: jax.Array) -> float:
-    # Of the dtype that was given: it decides what counts as rounding, not the double it becomes.
-    return float(jnp.finfo(array.dtype).eps)
+def _check_shape_matrix(name: str, mixture: Any, matrix: jax.Array | None) -> None:
+    means, scales, prior = mixture.means, mixture.scales, mixture.prior
+    require_positive_definite(name, matrix, means.shape[-1])
+    alone = means.ndim == 2 and scales.ndim == 1 and jnp.ndim(prior) == 0
+    # Nothing else says that these are two problems: one matrix a class is what people mean.
+    if matrix is not None and alone and matrix.shape[:-2] == (2,):
+        raise InvalidInput(
+            f"{name}.shape = {matrix.shape}: must be (d, d), shared by both classes; one for each "
+            "is for theory.rules.class_covariance.class_covariance_classifier, and a batch of two "
+            "problems gives means (2, 2, d) as well"
+        )
 
 
 def _check_gaussian(mixture: "GaussianMixture") -> None:
     _check_mixture(mixture)
-    _check_positive_definite("covariance", mixture.covariance, mixture.means.shape[-1])
+    _check_shape_matrix("covariance", mixture, mixture.covariance)
 
 
 @checked_namedtuple(_check_gaussian)
@@ -136,7 +127,7 @@ class StableMixture(NamedTuple):
         means: class means (locations, where alpha <= 1), (..., 2, d), [negative, positive].
         scales: class scales > 0, (..., 2), in the same order.
         prior: P(y = +1) in (0, 1), (...).
-        alpha: stability index in (0, 2], (...).
+        alpha: stability index in [0.1, 2], (...); a traced one outside gives nan.
 
     Raises:
         InvalidInput: naming the field, its value or shape, and what is allowed.
@@ -150,7 +141,7 @@ class StableMixture(NamedTuple):
 
 def _check_elliptical(mixture: "EllipticalStableMixture") -> None:
     _check_stable(mixture)
-    _check_positive_definite("dispersion", mixture.dispersion, mixture.means.shape[-1])
+    _check_shape_matrix("dispersion", mixture, mixture.dispersion)
 
 
 @checked_namedtuple(_check_elliptical)
@@ -222,6 +213,7 @@ class MixedPairs(NamedTuple):
 def _check_classifier(classifier: "LinearClassifier") -> None:
     weight, bias = classifier
     require_shape("weight", weight, weight.ndim >= 1, "(..., d)")
+    require_precision("weight", weight)
     require_values("weight", weight, REAL, "every weight (finite)")
     require_values("bias", bias, REAL, "the bias (finite)")
 
@@ -249,7 +241,7 @@ def _check_classes(classes: "GaussianClasses") -> None:
     count, dim = means.shape
     good = covariances.shape == (count, dim, dim)
     require_shape("covariances", covariances, good, f"({count}, {dim}, {dim}), as means say")
-    _check_positive_definite("covariances", covariances, dim)
+    require_positive_definite("covariances", covariances, dim)
 
 
 @checked_namedtuple(_check_classes)
@@ -300,20 +292,7 @@ def _check_regression(problem: Any) -> None:
     require_values("weight", weight, REAL, "every true weight (finite)")
     require_values("covariance", covariance, REAL, "every entry (finite)")
     require_values("noise", problem.noise, NON_NEGATIVE, "the standard deviation of the noise")
-    if not isinstance(covariance, jax.core.Tracer):
-        _check_semidefinite(covariance)
-
-
-def _check_semidefinite(covariance: jax.Array) -> None:
-    values = np.asarray(covariance, float)
-    # Singular is allowed, so an eigenvalue of zero may come out as minus d roundings.
-    rounding = 8 * values.shape[-1] * _epsilon(covariance) * np.abs(values).max()
-    _require_symmetric("covariance", values, rounding)
-    smallest = np.linalg.eigvalsh(values).min()
-    if smallest < -rounding:
-        raise InvalidInput(
-            f"covariance: must be positive semidefinite, its smallest eigenvalue is {smallest:.3g}"
-        )
+    require_semidefinite("covariance", covariance)
 
 
 @checked_namedtuple(_check_regression)

@@ -25,6 +25,7 @@ from sims.stats import interval
 from sims.sweep import claim_code, plan
 from sims.sweep import file as sweep_file
 from sims.sweep.file import EXPLORATORY
+from sims.sweep.single_precision import require_simulable
 from theory.claims import evaluate
 from theory.claims.claim import Claim, Problem
 from theory.claims.evaluate import row_by_row
@@ -141,6 +142,7 @@ def explore(
     if trials > cells.MOST:
         raise InvalidInput(f"trials = {trials}: draws at each point, at most {cells.MOST}")
     require_linear(claim)
+    require_simulable(claim, wanted.points)
     empty = _empty(wanted, level)
     if path is not None:
         files.require_writable(path.parent)

@@ -10,6 +10,7 @@ from sims.rare import risks as rare
 from sims.stats import interval
 from sims.sweep.plan import SweepPlan, make_plan
 from sims.sweep.run import Progress
+from sims.sweep.single_precision import require_simulable
 from theory.claims import evaluate
 from theory.claims.claim import CLASS_RISKS, Claim, Problem
 from theory.domain import InvalidInput
@@ -123,6 +124,7 @@ def require_checkable(
             f"{refused}claims that equate the class risks of a linear rule with a closed form; "
             f"this one says {claim.estimand.name} {claim.relation}"
         )
+    require_simulable(claim, plan.points)
     problems = evaluate.problems(claim, plan.points)
     if not isinstance(problems, Problem):
         raise InvalidInput(f"{refused}linear rules of two classes, not {type(problems).__name__}")

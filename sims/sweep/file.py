@@ -93,7 +93,9 @@ def empty(plan: SweepPlan) -> xr.Dataset:
             "versions": versions(),
         },
     )
-    dataset["theory"].attrs["long_name"] = f"closed form of the {estimand.name}"
+    # What is claimed to be larger lies above a lower bound.
+    what = {"==": "closed form", ">=": "lower bound", "<=": "upper bound"}[claim.relation]
+    dataset["theory"].attrs["long_name"] = f"{what} of the {estimand.name}"
     dataset["weights"].attrs["long_name"] = "what the risk of a label counts for in a component"
     dataset["fails"].attrs["long_name"] = "whether the published form is known to be false here"
     return dataset

@@ -17,6 +17,7 @@ from sims.sweep import devices as machine
 from sims.sweep import file as sweep_file
 from sims.sweep import hosts, verdict
 from sims.sweep.plan import CHUNK, Shard, SweepPlan, make_plan
+from sims.sweep.single_precision import require_simulable
 from theory.claims import evaluate
 from theory.claims.claim import Claim
 
@@ -101,10 +102,11 @@ def prepare_sweep(
         path: result file to write after each chunk, and to resume from if it exists.
 
     Raises:
-        InvalidInput: for a bad level, a folder that cannot be written to, or a file that is
-            unreadable or of another sweep, which is left as it is.
+        InvalidInput: for a bad level, what float32 does not hold, a folder that cannot be written
+            to, or a file that is unreadable or of another sweep, which is left as it is.
     """
     interval.require_level(level)
+    require_simulable(plan.claim, plan.points)
     if path is None or not hosts.first():
         return PreparedSweep(plan, sweep_file.empty(plan), level, None)
     files.require_writable(path.parent)

@@ -7,6 +7,7 @@ import pytest
 
 from theory.domain import Interval, InvalidInput, require_known
 from theory.problem import (
+    EllipticalStableMixture,
     GaussianMixture,
     L1Ball,
     L2Ball,
@@ -20,14 +21,45 @@ from theory.problem import (
 
 MEANS = [[-1.0, 0.0], [1.0, 0.0]]
 ONES = [1.0, 1.0]
+PAIR = np.stack([np.eye(2), 2 * np.eye(2)])
 
 BAD = [
     (
         lambda: StableMixture(MEANS, ONES, 0.5, 0.0),
-        "alpha = 0: the stability index must lie in (0, 2]",
+        "alpha = 0: the stability index must lie in [0.1, 2]",
     ),
     (lambda: StableMixture(MEANS, ONES, 0.5, 2.5), "alpha = 2.5: the stability index must lie in"),
     (lambda: StableMixture(MEANS, ONES, 0.5, np.nan), "alpha = nan"),
+    (
+        lambda: StableMixture(MEANS, ONES, 0.5, 0.05),
+        "alpha = 0.05: the stability index must lie in [0.1, 2]",
+    ),
+    (
+        lambda: EllipticalStableMixture(MEANS, ONES, 0.5, [1.5, 0.0999]),
+        "alpha = 0.0999: the stability index must lie in [0.1, 2]",
+    ),
+    (
+        lambda: GaussianMixture(MEANS, ONES, 0.5, PAIR),
+        "covariance.shape = (2, 2, 2): must be (d, d), shared by both classes; one for each is for "
+        "theory.rules.class_covariance.class_covariance_classifier",
+    ),
+    (
+        lambda: EllipticalStableMixture(MEANS, ONES, 0.5, 1.5, PAIR),
+        "dispersion.shape = (2, 2, 2): must be (d, d), shared by both classes",
+    ),
+    (
+        lambda: GaussianMixture(np.array(MEANS, np.float16), ONES, 0.5),
+        "means.dtype = float16: must be float32 or float64",
+    ),
+    (
+        lambda: LinearClassifier(jnp.ones(2, jnp.bfloat16), 0),
+        "weight.dtype = bfloat16: must be float32 or float64",
+    ),
+    (
+        lambda: GaussianMixture(np.array(MEANS, complex), ONES, 0.5),
+        "means.dtype = complex128: must be an array of real numbers",
+    ),
+    (lambda: L2Ball(np.complex64(1)), "radius.dtype = complex64: must be an array of real numbers"),
     (lambda: L2Ball(-0.1), "radius = -0.1: the perturbation radius must lie in [0, inf)"),
     (lambda: LinfBall(np.inf), "radius = inf"),
     (lambda: L1Ball("far"), "radius = 'far': must be an array of real numbers"),
@@ -57,6 +89,24 @@ def test_bad_input_is_one_line_that_names_argument_value_and_domain(make, messag
         make()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("means", "scales", "prior"),
+    [
+        (np.stack([MEANS, MEANS]), ONES, 0.5),
+        (MEANS, [ONES, ONES], 0.5),
+        (MEANS, ONES, [0.5, 0.2]),
+    ],
+)
+def test_two_covariances_of_two_problems_are_a_batch(means, scales, prior):
+    assert GaussianMixture(means, scales, prior, PAIR).covariance.shape == (2, 2, 2)
+    one = jax.vmap(lambda matrix: GaussianMixture(MEANS, ONES, 0.5, matrix).covariance)(
+        jnp.asarray(PAIR)
+    )
+    assert one.shape == (2, 2, 2)
+    three = np.stack([np.eye(2)] * 3)
+    assert GaussianMixture(MEANS, ONES, 0.5, three).covariance.shape == (3, 2, 2)
 
 
 def test_unknown_names_list_the_nearest():

@@ -140,9 +140,25 @@ def _evaluator(claim: Claim) -> Callable[[dict[str, jax.Array]], _Evaluated]:
 
     def evaluate(parameters: dict[str, jax.Array]) -> _Evaluated:
         fails = () if region is None else region(**parameters)
-        return _Evaluated(claim.predict(**parameters), claim.problem(**parameters), fails)
+        theory = claim.predict(**parameters)
+        for what, values in (("predict", theory), *((("fails.region", fails),) if region else ())):
+            _require_components(claim, what, values)
+        return _Evaluated(theory, claim.problem(**parameters), fails)
 
     return evaluate
+
+
+def _require_components(claim: Claim, what: str, values: Any) -> None:
+    """Raises InvalidInput unless a claim's function gives a number for each component."""
+    # At the first evaluation, which is before any draw; by shapes alone, as it is traced.
+    names = claim.estimand.components
+    shapes = [jnp.shape(value) for value in values] if isinstance(values, tuple | list) else None
+    if shapes != [()] * len(names):
+        got = "no tuple" if shapes is None else f"shapes {shapes}"
+        raise InvalidInput(
+            f"claim = {claim.name!r}: {what} gives {got}; must be a tuple of a number, (), for "
+            f"each component: {', '.join(names)}"
+        )
 
 
 def row_by_row(function: Callable[[Any], Any], columns: Any) -> Any:

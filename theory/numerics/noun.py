@@ -6,6 +6,7 @@ constructor that checks would then refuse what no person wrote.
 """
 
 import functools
+import reprlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory.domain import Interval, InvalidInput, require_inside
+from theory.domain import REAL, Interval, InvalidInput, require_inside
 
 NounType = TypeVar("NounType", bound=type)
 
@@ -33,6 +34,10 @@ def _as_floating(fields: dict[str, Any], static: tuple[str, ...]) -> dict[str, A
 
 
 def _as_array(name: str, value: Any, dtype: Any) -> jax.Array:
+    # JAX would drop the imaginary part without a word.
+    given = getattr(value, "dtype", None)
+    if given is not None and jnp.issubdtype(given, jnp.complexfloating):
+        raise InvalidInput(f"{name}.dtype = {given}: must be an array of real numbers")
     try:
         return jnp.asarray(value if hasattr(value, "dtype") else np.asarray(value, dtype), dtype)
     except (TypeError, ValueError) as error:
@@ -130,3 +135,107 @@ def require_shape(name: str, value: jax.Array, good: bool, allowed: str) -> None
     """
     if not good:
         raise InvalidInput(f"{name}.shape = {jnp.shape(value)}: must be {allowed}")
+
+
+def require_positive_definite(name: str, matrix: jax.Array | None, dim: int) -> None:
+    """Checks a matrix, (d, d), a batch of them, (..., d, d), or none: None.
+
+    Args:
+        name: of the field.
+        matrix: symmetric positive definite, (..., d, d); of a traced one only the shape is checked.
+        dim: d, as the means have it.
+
+    Raises:
+        InvalidInput: with the name and what is allowed.
+    """
+    if matrix is None:
+        return
+    good = matrix.shape[-2:] == (dim, dim)
+    require_shape(name, matrix, good, f"(..., d, d) with d = {dim}, as means say")
+    require_values(name, matrix, REAL, "every entry (finite)")
+    if not isinstance(matrix, jax.core.Tracer):
+        # In NumPy and double precision: a check must not trace, and must not add rounding.
+        values = np.asarray(matrix, float)
+        _require_symmetric(name, values, 8 * _epsilon(matrix) * np.abs(values).max(initial=0))
+        smallest = np.linalg.eigvalsh(values).min(initial=np.inf)
+        if not smallest > 0:
+            raise InvalidInput(
+                f"{name}: must be positive definite, its smallest eigenvalue is {smallest:.3g}"
+            )
+
+
+def require_semidefinite(name: str, matrix: jax.Array) -> None:
+    """Checks that a matrix, (..., d, d), is symmetric positive semidefinite; a traced one passes.
+
+    Raises:
+        InvalidInput: with the name and what is allowed.
+    """
+    if isinstance(matrix, jax.core.Tracer):
+        return
+    values = np.asarray(matrix, float)
+    # Singular is allowed, so an eigenvalue of zero may come out as minus d roundings.
+    rounding = 8 * values.shape[-1] * _epsilon(matrix) * np.abs(values).max(initial=0)
+    _require_symmetric(name, values, rounding)
+    smallest = np.linalg.eigvalsh(values).min(initial=np.inf)
+    if smallest < -rounding:
+        raise InvalidInput(
+            f"{name}: must be positive semidefinite, its smallest eigenvalue is {smallest:.3g}"
+        )
+
+
+def _require_symmetric(name: str, values: np.ndarray, rounding: float) -> None:
+    asymmetry = np.abs(values - np.swapaxes(values, -1, -2)).max(initial=0)
+    if asymmetry > rounding:
+        raise InvalidInput(f"{name}: must be symmetric, is off by {asymmetry:.3g}")
+
+
+def _epsilon(array: jax.Array) -> float:
+    # Of the dtype that was given: it decides what counts as rounding, not the double it becomes.
+    return float(jnp.finfo(array.dtype).eps)
+
+
+def require_precision(name: str, value: jax.Array) -> None:
+    """Raises InvalidInput for a field, (...), of half precision: no closed form holds there."""
+    if jnp.finfo(value.dtype).bits < 32:
+        raise InvalidInput(f"{name}.dtype = {value.dtype}: must be float32 or float64")
+
+
+def require_kind(name: str, value: Any, *kinds: type) -> None:
+    """Checks the type of an argument that is a noun.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        kinds: the types that are allowed.
+
+    Raises:
+        InvalidInput: with the name, the value and the names of the types.
+    """
+    if not isinstance(value, kinds):
+        *others, last = (kind.__name__ for kind in kinds)
+        allowed = f"{', '.join(others)} or {last}" if others else last
+        raise InvalidInput(
+            f"{name} = {reprlib.repr(value)}: must be a {allowed}, is a {type(value).__name__}"
+        )
+
+
+def require_array(name: str, value: Any) -> jax.Array:
+    """Returns an argument as an array; lists and Python numbers become the default float.
+
+    Args:
+        name: of the argument.
+        value: real numbers, (...); an array keeps its type.
+
+    Raises:
+        InvalidInput: with the name and the value, for anything but real numbers.
+    """
+    if isinstance(value, list | tuple):
+        try:
+            return jnp.asarray(value, float)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"{name}: must be an array of real numbers") from error
+    if not hasattr(value, "dtype"):
+        return _as_array(name, value, jnp.result_type(float))
+    if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
+        raise InvalidInput(f"{name}.dtype = {value.dtype}: must be of real numbers")
+    return jnp.asarray(value)

@@ -38,17 +38,19 @@ def direction(
     # Signs apart and in units of the largest entry, so that tolerances may be absolute.
     top = jnp.max(jnp.abs(delta))
     sizes, reduced = jnp.abs(delta) / top, radius / top
-    inside = reduced < (1 if p == jnp.inf else power_norm(sizes, p))
+    # Against l_inf without the quotient: its rounding must not decide at the boundary.
+    inside = radius < top if p == jnp.inf else reduced < power_norm(sizes, p)
     # `residual` is Delta less its worst perturbation: the weight is aligned with it, and its dual
     # norm is the bound. Against l_inf it shrinks every size, against l_1 it cuts the largest.
     if p == jnp.inf:
         residual = jnp.maximum(sizes - reduced, 0)
-        weight = jnp.where(inside, _aligned(residual, alpha), _beyond_cube(sizes, reduced, alpha))
+        aligned, beyond = _aligned(residual, alpha), _beyond_cube(sizes, reduced, alpha)
+        weight = jnp.where(inside & _any_left(aligned), aligned, beyond)
         exact = jnp.asarray(True)
     elif p == 1:
         residual = jnp.minimum(sizes, _level(sizes, reduced))
         convex = jnp.where(alpha < 1, _leading(sizes, reduced, alpha), _aligned(residual, alpha))
-        weight, exact = jnp.where(inside, convex, 1), jnp.asarray(True)
+        weight, exact = jnp.where(inside & _any_left(convex), convex, 1), jnp.asarray(True)
     elif p == 2 and gaussian:
         weight, exact = sizes, jnp.asarray(True)
         residual = jnp.maximum(1 - reduced / power_norm(sizes, p), 0) * sizes
@@ -66,6 +68,12 @@ def direction(
     bound = jnp.where(bounded, top * length, jnp.nan)
     weight = jnp.where(jnp.isnan(alpha), jnp.nan, weight)
     return jnp.where(delta < 0, -weight, weight) * top, bound, exact
+
+
+def _any_left(weight: Array) -> Array:
+    """Returns whether a weight is not zero: rounding may leave nothing to align to."""
+    left: Array = jnp.max(weight) > 0
+    return left
 
 
 def _dual_length(residual: Array, alpha: Array) -> Array:
@@ -115,6 +123,9 @@ def _beyond_cube(sizes: Array, radius: Array, alpha: Array) -> Array:
     least = jnp.min(lack)
     spreads = (alpha < 1) & (least > 0)
     share = jnp.where(spreads, lack / jnp.where(least > 0, least, 1), 1)
+    # Compiled code may round a lack in two ways at its two places, and an exact boundary then looks
+    # like a lack of nothing, or a negative one, beside a least that is positive.
+    share = jnp.where(share < 1, 1, share)
     exponent = 1 / jnp.where(alpha < 1, alpha - 1, -1)
     return jnp.where(spreads, share**exponent, single)
 

@@ -6,7 +6,7 @@ value of its distribution function (theory document T1 and T15; Hu et al. 2023).
 """
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jax.scipy.special import log_ndtr, ndtr
 from theory import stable
 from theory.domain import InvalidInput
 from theory.numerics.norms import power_norm
+from theory.numerics.noun import require_kind, require_shape
 from theory.problem import (
     EllipticalStableMixture,
     GaussianMixture,
@@ -27,6 +28,8 @@ from theory.problem import (
     StableMixture,
     Threat,
 )
+
+LAWS, THREATS = get_args(Law), get_args(Threat)
 
 
 class ClassRisks(NamedTuple):
@@ -163,6 +166,7 @@ def _standardised_margins(
     mixture: Law, classifier: LinearClassifier, threat: Threat | None
 ) -> ClassRisks:
     """Returns, for each class, the argument of the distribution function; +-inf for zero weight."""
+    _require_fitting(mixture, classifier, threat)
     # HIGHEST: accelerators would otherwise round means and weights to a few bits.
     weight, bias = classifier
     scores = jnp.einsum(
@@ -185,6 +189,17 @@ def _standardised_margins(
     )
 
 
+def _require_fitting(mixture: Law, classifier: LinearClassifier, threat: Threat | None) -> None:
+    """Raises InvalidInput for another type of argument, or a weight of another dimension."""
+    require_kind("mixture", mixture, *LAWS)
+    require_kind("classifier", classifier, LinearClassifier)
+    if threat is not None:
+        require_kind("threat", threat, *THREATS)
+    dim = jnp.shape(mixture.means)[-1:]
+    good = jnp.shape(classifier.weight)[-1:] == dim
+    require_shape("weight", classifier.weight, good, f"(..., d) with d = {dim[0]}, as means say")
+
+
 def class_risks(
     mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
 ) -> ClassRisks:
@@ -202,6 +217,9 @@ def class_risks(
     Returns:
         Probabilities in [0, 1], (...): each accurate relative to its size when small; nan for a
         stability index below 0.1.
+
+    Raises:
+        InvalidInput: for another type of argument, or a weight of another dimension.
 
     References:
         hu2023accuracydisparity; theory document T1 (Gaussian), T15 (stable).

@@ -24,6 +24,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from theory.numerics.elementwise import Function, elementwise, partial
+from theory.numerics.noun import require_array
 from theory.stable import line, prepared
 from theory.stable.layout import PANEL_EDGES
 from theory.stable.quantile import upper_quantile
@@ -85,6 +86,10 @@ _isf = elementwise(_quantile, _quantile_slope, _quantile_alpha_slope)
 
 def _evaluate(f: Function, x: ArrayLike, alpha: ArrayLike) -> Array:
     """Returns f in the working precision, with ranks aligned and bad alpha turned into nan."""
+    # Numbers and arrays stay as they are: a number does not decide the dtype, a list is float.
+    x, alpha = (
+        a if jnp.isscalar(a) else require_array(n, a) for n, a in (("x", x), ("alpha", alpha))
+    )
     dtype = jnp.result_type(float, x, alpha)
     working = jnp.float64 if dtype == jnp.float64 else jnp.float32
     x, alpha = jnp.asarray(x).astype(working), jnp.asarray(alpha).astype(working)
