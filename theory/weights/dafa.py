@@ -99,7 +99,8 @@ def class_similarity(probabilities: ArrayLike, labels: ArrayLike) -> Array:
     >>> class_similarity([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], [0, 0, 1]).tolist()
     [[0.75, 0.25], [0.0, 1.0]]
     """
-    values, labels = as_floating("probabilities", probabilities), jnp.asarray(labels)
+    # Not in their own type: the number of class 261 wraps to 5 in that of small labels.
+    values, labels = as_floating("probabilities", probabilities), jnp.asarray(labels, jnp.int32)
     require_shape("probabilities", values, values.ndim == 2, "(n, K)")
     require_shape("labels", labels, labels.shape == values.shape[:1], "(n,) as probabilities say")
     require_values("probabilities", values, _SHARE, "every probability")
@@ -254,7 +255,7 @@ def trix_targeted(probabilities: ArrayLike, labels: ArrayLike) -> Array:
     >>> trix_targeted([[0.9, 0.1], [0.4, 0.6]], [0, 1]).tolist()
     [True, False]
     """
-    labels = jnp.asarray(labels)
+    labels = jnp.asarray(labels, jnp.int32)
     similarity = class_similarity(probabilities, labels)
     count = similarity.shape[-1]
     # The published file adds this to the diagonal, where a class without samples has a zero; it is

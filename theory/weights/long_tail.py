@@ -143,7 +143,8 @@ def ldam_logits(
     [[1.0, 0.0]]
     """
     logits = as_floating("logits", logits)
-    labels = jnp.asarray(labels)
+    # Not in their own type: the number of class 261 wraps to 5 in that of small labels.
+    labels = jnp.asarray(labels, jnp.int32)
     require_shape("labels", labels, labels.shape == logits.shape[:-1], "(n,) as logits say")
     one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     lowered = jnp.asarray(margins).astype(logits.dtype)

@@ -302,6 +302,8 @@ def cfol_update(
     """
     values = _checked("log_weights", log_weights, REAL, "every weight's logarithm (finite)")
     chances = _checked("probabilities", probabilities, _SHARE, "every class probability")
+    # Not in their own type: the number of class 261 wraps to 5 in that of small labels.
+    label = jnp.asarray(label, jnp.int32)
     one_hot = jax.nn.one_hot(label, values.shape[-1], dtype=values.dtype)
     # Over p: the estimate of all classes' losses from one of them is then without bias (Exp3).
     return values + rate * one_hot * per_class(loss, values) / chances.astype(values.dtype)

@@ -21,6 +21,9 @@ from nets.objectives import losses as objectives
 from nets.objectives import mixup
 from theory.domain import InvalidInput
 from theory.problem import LinearScores, LinfBall
+from theory.weights.dafa import class_similarity, trix_targeted
+from theory.weights.long_tail import ldam_logits
+from theory.weights.rules import cfol_update
 
 KINDS = [np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)]
 CLASSES, LABEL, TWIN = 300, 5, 261
@@ -32,6 +35,9 @@ WEIGHTS = np.zeros((CLASSES, 3), np.float32)
 WEIGHTS[7, 1], WEIGHTS[263, 2], WEIGHTS[TWIN, 0] = 1, 1, 1
 X = np.eye(3, dtype=np.float32) * 0.5 + 0.2
 SCORES = LinearScores(jnp.asarray(WEIGHTS), jnp.zeros(CLASSES, jnp.float32))
+
+
+CHANCES = np.asarray(jax.nn.softmax(LOGITS, -1))
 
 
 def network(x):
@@ -85,6 +91,10 @@ TAKERS = {
     "sums": lambda y: statistics.add(statistics.no_samples(CLASSES), LOGITS, y),
     "margins": lambda y: faal.class_margins(LOGITS, y),
     "partners": lambda y: mixup.partners(jax.random.key(1), y),
+    "similarity": lambda y: class_similarity(CHANCES, y),
+    "trix": lambda y: trix_targeted(CHANCES, y),
+    "cfol": lambda y: cfol_update(np.zeros(CLASSES), y[0], 1.0, np.full(CLASSES, 0.5)),
+    "ldam logits": lambda y: ldam_logits(LOGITS, y, np.ones(CLASSES)),
     "counts": lambda y: class_counts(y, y == y, CLASSES),
     "confusion": lambda y: confusion(y, Y[::-1].astype(y.dtype), CLASSES),
 }
