@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from nets.evaluation import file as evaluation_file
+from nets.study import file as study_file
 from sims import files
 from sims.files import digest, netcdf
 from sims.sweep import file as sweep_file
@@ -155,9 +157,20 @@ def test_damage_that_no_digest_betrays_is_read_as_unverified(path):
     assert files.read(path).encoding["verified"] is False
 
 
-def test_epochs_beyond_those_of_the_grid_are_refused():
-    with pytest.raises(InvalidInput, match="epochs has a value 11: must be at most its attribute"):
-        grid_file.load(DAMAGED / "tg-changed-1.nc")
+@pytest.mark.parametrize(
+    ("name", "load", "words"),
+    [
+        ("tg-changed-1", grid_file.load, "epochs has a value 11: must be at most its attribute"),
+        ("eval-changed-1", evaluation_file.load, "low has a value -7.229475734293037e+221"),
+        ("eval-changed-2", evaluation_file.load, "correct has a value -1: must be in [0, 1]"),
+        ("study-exc-1", study_file.load, "settings has a value '{"),
+    ],
+)
+def test_what_no_digest_betrays_does_not_pass_the_table_of_its_kind(name, load, words):
+    with pytest.raises(InvalidInput) as error:
+        load(DAMAGED / f"{name}.nc")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["sweep", "grid"])
