@@ -46,7 +46,7 @@ def train(
     from nets.configs import recipes
     from nets.data.load import load
     from nets.data.select import select_classes
-    from nets.evaluation.run import require_samples
+    from nets.evaluation.run import is_evaluated, require_no_orphan, require_samples
     from nets.experiment import leftovers, seeds
     from sims.files import require_writable
 
@@ -59,11 +59,13 @@ def train(
         require_samples(select_classes(data, config.data.classes), samples)
     experiments = seeds.prepare(config, data)
     folders = all_folders = seeds.folders(experiments, out)
+    for run_folder in folders:
+        require_no_orphan(run_folder / f"{DEFAULT_NAME}.nc")
     # Trained already, in this run or an earlier one that was stopped at the evaluation.
     if seeds.finished(experiments, out):
         leftovers.clear(out, all_folders)
         # Only evaluations that were stopped are left to do.
-        folders = [run for run in folders if not (run / f"{DEFAULT_NAME}.nc").exists()]
+        folders = [run for run in folders if not is_evaluated(run, run / f"{DEFAULT_NAME}.nc")]
         _require_work(out, folders if report else [])
     else:
         require_writable(out)
@@ -97,14 +99,18 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "report": study_report,
 }
 # Commands that write what they have done so far: the message of an interrupted one says so.
-RESUMED = ("train", "study")
+RESUMED = {
+    "train": "goes on from the last epoch",
+    "study": "goes on from the last epoch",
+    "evaluate": "goes on from the last save",
+}
 
 
 def main() -> None:
     """Runs the command that the first word names."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     if word in COMMANDS:
-        again = "goes on from the last epoch" if word in RESUMED else "starts anew"
+        again = RESUMED.get(word, "starts anew")
         run(COMMANDS[word], f"python -m nets {word}", sys.argv[2:], f"the same command {again}")
     names = ", ".join(COMMANDS)
     usage = f"usage: python -m nets {{{names}}} --help"

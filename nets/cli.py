@@ -32,7 +32,9 @@ def evaluate(
     """Evaluate a run class by class, without attack and under a list of attacks.
 
     Leaves RUN/NAME.nc, which `python -m figures --data` draws and `compare` reads; a file of other
-    settings is refused, never overwritten. Exit status: 0 done; 2 bad input.
+    settings or parameters is refused, never overwritten. One that was stopped goes on with the same
+    command from what RUN/NAME.unfinished holds, and ends in the same bytes.
+    Exit status: 0 done; 2 bad input.
 
     Args:
         folder: of the run
@@ -83,11 +85,13 @@ def compare(
         name: of the result files of both
     """
     from nets.evaluation import file as evaluation_file
+    from nets.evaluation.run import load_of_run
     from sims.stats.interval import require_level
 
     require_file_name("name", name)
     require_level(level)
-    before, after = (evaluation_file.load(folder / f"{name}.nc") for folder in (first, second))
+    paths = ((folder, folder / f"{name}.nc") for folder in (first, second))
+    before, after = (load_of_run(folder, path) for folder, path in paths)
     print(evaluation_file.comparison(before, after, level))
     return 0
 

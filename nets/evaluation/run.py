@@ -115,6 +115,22 @@ def load_of_run(folder: pathlib.Path, path: pathlib.Path) -> xr.Dataset:
     return evaluation
 
 
+def is_evaluated(folder: pathlib.Path, path: pathlib.Path) -> bool:
+    """Returns whether the evaluation of a run is there.
+
+    Args:
+        folder: of the run.
+        path: of the evaluation.
+
+    Raises:
+        InvalidInput: as `load_of_run`, if a file is there.
+    """
+    if not path.exists():
+        return False
+    load_of_run(folder, path)
+    return True
+
+
 def require_no_orphan(path: pathlib.Path) -> None:
     """Raises InvalidInput for an evaluation, whole or unfinished, beside which there is no run.
 

@@ -6,6 +6,7 @@ its digest, and says of which evaluation it is: settings, parameters, code, libr
 
 import contextlib
 import json
+import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -124,7 +125,7 @@ class KeptTurns:
         counts = [len(samples) for _, _, samples, _ in self._unsaved]
         every = [each for *_, each in self._unsaved]
         outcomes: SampleOutcomes = jax.tree.map(lambda *parts: np.concatenate(parts), *every)
-        broken = ~outcomes.correct
+        broken, shape = ~outcomes.correct, outcomes.x_adv.shape[1:]
         dataset = xr.Dataset(
             {
                 "attack": ("row", np.repeat([names.index(u[0]) for u in self._unsaved], counts)),
@@ -137,13 +138,13 @@ class KeptTurns:
                 # Of the others nobody asks where they ended.
                 "point": (
                     ("broken", "entry"),
-                    outcomes.x_adv[broken].reshape(int(broken.sum()), -1),
+                    outcomes.x_adv[broken].reshape(int(broken.sum()), math.prod(shape)),
                 ),
             },
             attrs={
                 _IDENTITY: self._said(),
                 _ATTACKS: json.dumps(names),
-                "shape": json.dumps(outcomes.x_adv.shape[1:]),
+                "shape": json.dumps(shape),
             },
         )
         files.save(dataset, self._folder / f"{self._number + 1}.nc")
@@ -180,7 +181,7 @@ class KeptTurns:
         correct = dataset["correct"].values.astype(bool)
         points = dataset["point"].values
         x_adv = np.zeros((len(correct), *shape), points.dtype)
-        x_adv[~correct] = points.reshape(-1, *shape)
+        x_adv[~correct] = points.reshape(len(points), *shape)
         outcomes = SampleOutcomes(
             correct,
             dataset["predicted"].values,
