@@ -52,6 +52,8 @@ def together(host: Shard, coordinator: str, patience: int, action: Callable[[], 
         raise InvalidInput(f"patience = {patience}: seconds, must be at least 1")
     leave = _Exit(host)
     leave.reason = f"not all {host.total} hosts came to {coordinator} within {patience} s"
+    # JAX would take SIGTERM for itself, and a run that is asked to stop go on to its end.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator,

@@ -107,6 +107,19 @@ def test_a_lost_host_ends_the_other_and_one_process_goes_on(victim, how, tmp_pat
     assert path.read_bytes() == (undisturbed / path.name).read_bytes()
 
 
+def test_a_host_that_is_terminated_says_so_and_ends_the_other(tmp_path):
+    """JAX would take the signal for itself, and go on to the end."""
+    processes = _commands(tmp_path, "--trials", "1e11", patience=15)
+    while not (tmp_path / "out" / f"{NAME}.nc").exists():
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+    processes[0].terminate()
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [143, 3]
+    assert said[0].startswith("host 1/2: terminated; the same command, with any number of hosts,")
+    assert [text.count("\n") for text in said] == [1, 1]
+
+
 def test_a_host_that_never_comes_is_given_up(tmp_path):
     at = f"127.0.0.1:{_free_port()}"
     arguments = ("-m", "sims", NAME, "--out", tmp_path / "out", "--coordinator", at)
