@@ -52,6 +52,8 @@ def _require_attack(config: Config) -> None:
     """Raises InvalidInput for a ball or a warm-up of it that cannot be meant."""
     norm, radius = config.objective.norm, config.objective.radius
     warm_up, epochs = config.objective.radius_warm_up, config.optimisation.epochs
+    if epochs < 1:
+        raise InvalidInput(f"epochs = {epochs}: must be at least 1")
     if not 0 <= warm_up <= epochs:
         raise InvalidInput(f"radius_warm_up = {warm_up}: must lie from 0 to the {epochs} epochs")
     # The whole cube is in a ball of radius 1: who says 8 thinks of pixels from 0 to 255. Balls of

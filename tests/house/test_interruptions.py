@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -22,6 +23,7 @@ FRAME = "tests/theory/command_line/test_frame.py::"
 SWEEP = "tests/sims/sweep/test_interruptions.py::"
 RESUME = "tests/nets/training/test_resume.py::"
 SEEDS = "tests/nets/experiment/test_seeds.py::"
+EVALUATION = "tests/nets/evaluation/test_unfinished.py::"
 WRITERS = "tests/sims/files/test_two_writers.py::"
 
 SIGNAL = f"{HERE}test_a_signal_is_one_line_and_a_status_and_leaves_no_half"
@@ -41,7 +43,7 @@ TESTS: dict[str, tuple[str, str, str]] = {
     "sweep": (
         f"{SWEEP}test_four_kills_lose_at_most_a_chunk_each_and_no_bit",
         f"{SWEEP}test_a_full_disk_is_one_line_and_the_same_command_goes_on",
-        TWO_WRITERS,
+        f"{HERE}test_two_sweeps_at_once_end_in_the_same_bytes",
     ),
     "train-grid": (
         f"{SWEEP}test_an_interrupted_training_leaves_complete_files_alone",
@@ -53,7 +55,7 @@ TESTS: dict[str, tuple[str, str, str]] = {
     "explore": (KILLED_WRITER, FULL_FILE, TWO_WRITERS),
     "figures": (
         f"{SWEEP}test_four_kills_lose_at_most_a_chunk_each_and_no_bit",
-        FULL_FILE,
+        "tests/figures/test_page.py::test_a_full_disk_takes_nothing_and_the_same_command_goes_on",
         TWO_WRITERS,
     ),
     "train": (
@@ -71,7 +73,11 @@ TESTS: dict[str, tuple[str, str, str]] = {
         f"{RESUME}test_a_full_disk_leaves_the_last_checkpoint",
         f"{HERE}test_a_study_stops_where_another_process_trains",
     ),
-    "evaluate": (KILLED_WRITER, FULL_FILE, TWO_WRITERS),
+    "evaluate": (
+        f"{EVALUATION}test_an_evaluation_goes_on_to_the_same_bytes",
+        f"{EVALUATION}test_a_full_disk_at_the_end_loses_nothing",
+        f"{EVALUATION}test_one_process_evaluates_into_a_file",
+    ),
 }
 
 
@@ -217,3 +223,17 @@ def test_a_study_stops_where_another_process_trains(folder, monkeypatch, capsys)
     assert error.startswith(f"error: out = {pathlib.Path('out') / 'plain-seed3'}: another process")
     assert error.count("\n") == 1
     assert files(folder) == [".lock", "recipe.toml", "study.toml"]
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_end_in_the_same_bytes(tmp_path):
+    words = [sys.executable, "-m", "sims", CLAIM, "--grid", "radius=0,1", "--trials", "400000"]
+
+    def started(name):
+        return subprocess.Popen([*words, "--out", tmp_path / name], stdout=subprocess.DEVNULL)
+
+    processes = [started("both"), started("both"), started("alone")]
+    assert [process.wait(timeout=500) for process in processes] == [0, 0, 0]
+    (alone,) = (tmp_path / "alone").iterdir()
+    (both,) = (tmp_path / "both").iterdir()
+    assert both.read_bytes() == alone.read_bytes()

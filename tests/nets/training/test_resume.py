@@ -150,7 +150,10 @@ def test_what_a_kill_left_half_written_is_not_read(prepared, halfway, undisturbe
     assert [path.name for path in (halfway / checkpoint.FOLDER).iterdir()] == ["4"]
 
 
-WORDS = ("model=logistic", "options={}", "epochs=3", "batch=500", "attack_steps=1", "held_out=5")
+WORDS = (
+    *("model=logistic", "options={}", "epochs=3", "batch=500", "attack_steps=1", "held_out=5"),
+    *("rate=0.1", "radius_warm_up=0"),
+)
 # Holds the folder until it is killed.
 HOLDING = """
 import pathlib, sys, time
@@ -197,7 +200,7 @@ def test_the_command_goes_on_after_a_kill(tmp_path, capsys):
 
 
 def test_a_folder_is_trained_into_by_one_process(tmp_path):
-    words = ("model=logistic", "options={}", "epochs=1", "batch=500", "attack_steps=1")
+    words = (*WORDS, "epochs=1")
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDING, tmp_path], stdout=subprocess.PIPE, text=True
     )
