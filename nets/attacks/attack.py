@@ -231,8 +231,10 @@ def require_count(name: str, value: Any, least: int) -> None:
     if isinstance(value, jax.core.Tracer):
         return
     whole = np.ndim(value) == 0 and np.issubdtype(np.asarray(value).dtype, np.integer)
-    if not whole or int(value) < least:
-        raise InvalidInput(f"{name} = {value!r}: must be an integer, at least {least}")
+    if not whole:
+        raise InvalidInput(f"{name} = {value!r}: must be an integer")
+    if int(value) < least:
+        raise InvalidInput(f"{name} = {value}: must be at least {least}")
 
 
 def checked(logits_fn: Logits) -> Logits:
