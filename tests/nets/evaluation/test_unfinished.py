@@ -7,7 +7,7 @@ import pytest
 from nets.compute import compiler
 from nets.data.load import DataSet, Images
 from nets.evaluation import file as evaluation_file
-from nets.evaluation import outcomes, unfinished
+from nets.evaluation import outcomes, protocols, unfinished
 from nets.evaluation import run as evaluation_run
 from nets.evaluation.run import Request, evaluate_run, load_of_run, require_no_orphan
 from nets.models.registry import build, initialise
@@ -15,6 +15,7 @@ from nets.runs import folder as run_folder
 from nets.runs import lock
 from sims import files
 from theory.domain import InvalidInput
+from theory.problem import LinfBall
 
 SHAPE, NAMES, COUNT, BLOCK = (4, 4, 1), ("a", "b", "c"), 90, 16
 OPTIONS = {"hidden": [8]}
@@ -113,6 +114,28 @@ def test_an_evaluation_goes_on_to_the_same_bytes(whole, data, monkeypatch):
         evaluated(whole, data, "once")
     assert alone == len(again)
     assert (whole / "once.nc").read_bytes() == once
+
+
+def test_it_is_that_of_one_call(whole, data):
+    run = run_folder.load(whole)
+    threat = LinfBall(REQUEST.radius)
+    once = outcomes.evaluate(
+        jax.random.key(REQUEST.seed),
+        run.module.apply,
+        run.variables,
+        IMAGES,
+        data.test.labels,
+        threat,
+        protocols.methods("quick", 3, threat),
+        classes=3,
+        block=BLOCK,
+    )
+    dataset = evaluation_file.load(whole / "evaluation.nc")
+    assert not once.correct[-1].all()
+    np.testing.assert_array_equal(dataset["correct"], once.correct)
+    np.testing.assert_array_equal(dataset["predicted"], once.predicted)
+    made = evaluation_file.make(once, data.test.labels, NAMES, REQUEST.level, dataset.attrs)
+    assert dataset.equals(made)
 
 
 def stopped(whole, data, monkeypatch, name):

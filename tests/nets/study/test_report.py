@@ -20,7 +20,7 @@ LABELS = np.arange(300) % 3
 ACCURACY = {"old": (0.3, 0.7, 0.9), "same": (0.3, 0.7, 0.9), "new": (0.6, 0.7, 0.85)}
 
 
-def made_up(seeds=(0, 1), level=0.05, **changes):
+def made_up(seeds=(0, 1), level=0.05, settings=None, **changes):
     """Returns a study in which the images' luck is nearly that of all networks."""
     rng, found = np.random.default_rng(0), {}
     luck = rng.random(300)
@@ -49,7 +49,8 @@ def made_up(seeds=(0, 1), level=0.05, **changes):
             found[method, seed] = evaluation_file.make(
                 outcomes, LABELS, ("a", "b", "c"), 0.05, attributes
             )
-    settings = {key: {"epochs": 2, "training": {"epochs": 2 + key[1]}} for key in found}
+    plain = {key: {"epochs": 2, "training": {"epochs": 2 + key[1]}} for key in found}
+    settings = plain if settings is None else dict.fromkeys(found, settings)
     found = {key: one.assign_attrs(changes.get(key[0], {})) for key, one in found.items()}
     return study_file.make(
         found, settings, reference="old", level=level, attributes={"name": "made-up"}
@@ -150,6 +151,68 @@ def test_a_file_comes_back_as_it_was(tmp_path):
     files.save(dataset.drop_vars("correct"), tmp_path / "other.nc")
     with pytest.raises(InvalidInput, match="not a result file"):
         study_file.load(tmp_path / "other.nc")
+
+
+def test_a_file_of_an_earlier_version_is_read_as_one_of_this(tmp_path):
+    earlier = made_up().rename(training="method")
+    files.save(earlier, tmp_path / "study.nc")
+    xr.testing.assert_identical(study_file.load(tmp_path / "study.nc"), made_up())
+
+
+def with_value(name, value, *at):
+    def change(dataset):
+        dataset = dataset.copy(deep=True)
+        dataset[name].values[at] = value
+        return dataset
+
+    return change
+
+
+CONTRADICTIONS = {
+    "correct": (with_value("correct", 2, 0, 0, 0, 0), "correct has a value 2"),
+    "rises": (with_value("correct", [0, 1], 0, 0, slice(None), 0), "correct rises under attack"),
+    "label": (with_value("label", 3, 0), "label must have every number below 3"),
+    "confusion": (with_value("confusion", 0, 0, 0, 0, 0), "rows of confusion do not sum"),
+    "diagonal": (
+        lambda d: d.assign(confusion=d["confusion"].roll(said=1)),
+        "the diagonal of confusion is not what is correct",
+    ),
+    "epochs": (with_value("epochs", 32, 0, 0), "epochs has 32, but settings say 2"),
+    "negative": (with_value("epochs", -1, 0, 0), "epochs has a value -1"),
+    "JSON": (with_value("settings", "{", 0, 0), "settings has a value '{': must be JSON"),
+    "record": (with_value("settings", "3", 0, 1), r"settings\[0, 1\]: value = 3: must be a table"),
+    "field": (
+        with_value("settings", '{"epochs": 2, "training": {"epochs": "a"}}', 0, 0),
+        r"training.epochs = 'a': must be an integer",
+    ),
+    "reference": (lambda d: d.assign_attrs(reference="x"), "its reference 'x' is none of"),
+    "seed": (lambda d: d.assign_coords(seed=[0, 0]), "seed has a value twice"),
+    "kind": (lambda d: d.assign_attrs(kind="sweep"), "is no network study"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_what_contradicts_itself_is_refused(name, tmp_path):
+    change, message = CONTRADICTIONS[name]
+    files.save(change(made_up()), tmp_path / "study.nc")
+    with pytest.raises(InvalidInput, match=message) as refused:
+        study_file.load(tmp_path / "study.nc")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_score_that_is_undefined_is_said_and_not_nan():
+    dataset = made_up().copy(deep=True)
+    dataset["correct"].values[0, 0, 1, dataset["label"].values == 0] = 0
+    found = study_report.changes(dataset)
+    for text in (study_report.summary(found), study_report.markdown(found)):
+        assert "undefined: a worst class of old has accuracy 0" in text
+        assert "nan" not in text
+
+
+def test_an_evaluation_of_other_parameters_than_its_run_is_refused():
+    settings = {"epochs": 2, "training": {"epochs": 2}, "parameters": "a"}
+    with pytest.raises(InvalidInput, match="evaluation of new, seed 0: parameters = b, its run"):
+        made_up(seeds=(0,), new={"parameters": "b"}, settings=settings)
 
 
 def test_evaluations_that_cannot_be_paired_are_refused():

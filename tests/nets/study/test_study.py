@@ -17,6 +17,7 @@ from nets.study import file as study_file
 from nets.study import plan as study_plan
 from nets.study import run as study_run
 from nets.training import checkpoint
+from sims import files
 from theory.domain import InvalidInput
 
 TINY = """
@@ -289,6 +290,41 @@ def test_a_run_of_another_warm_up_is_refused(done, tmp_path, monkeypatch):
     run_folder.save(copy / "warm-up-seed3", run._replace(variables=moved))
     with pytest.raises(InvalidInput, match=r"plain-seed3: holds a run of other settings \(start"):
         command.study((str(file),), out=copy)
+
+
+@pytest.mark.parametrize("removed", [(), ("run.json", "parameters.npz", "log.jsonl")])
+def test_an_evaluation_of_another_network_is_refused(removed, done, tmp_path, monkeypatch):
+    """A run that was trained anew, or is to be, stands beside results of the one before it."""
+    file, out = done
+    copy = shutil.copytree(out, tmp_path / "out")
+    folder, message = copy / "mixed-seed3", r"holds evaluation\.nc, but not the run"
+    for name in removed:
+        (folder / name).unlink()
+    if not removed:
+        run, message = run_folder.load(folder), r"another evaluation \(parameters = "
+        moved = {"params": {"head": {k: v + 1 for k, v in run.variables["params"]["head"].items()}}}
+        run_folder.save(folder, run._replace(variables=moved))
+    monkeypatch.setattr(study_run, "_finish", _killed)
+    with pytest.raises(InvalidInput, match=message):
+        command.study((str(file), "methods.mixed.mix=0.7")[: 1 + bool(removed)], out=copy)
+
+
+def test_an_evaluation_of_an_earlier_version_is_taken_with_a_word(done, tmp_path, capsys):
+    file, out = done
+    copy = shutil.copytree(out, tmp_path / "out")
+    path = copy / "mixed-seed3" / "evaluation.nc"
+    old = evaluation_file.load(path)
+    del old.attrs[evaluation_file.PARAMETERS]
+    files.save(old, path)
+    assert command.study((str(file),), out=copy) == 0
+    assert "evaluated already (by an earlier version" in capsys.readouterr().out
+
+
+def test_a_radius_beyond_the_box_is_refused(written, tmp_path):
+    words = [written(), "norm=l2", "radius=128"]
+    with pytest.raises(InvalidInput, match=r"radius = 128: .*perhaps 128/255"):
+        command.study(tuple(words), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_from_before_a_key_was_there_is_taken_as_of_its_default(done, tmp_path):
