@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from matplotlib.figure import Figure
+
+    from sims.sweep.plan import SweepPlan
+    from sims.sweep.run import PreparedSweep
 
 
 def make(
@@ -39,42 +44,49 @@ def make(
         seed: seed of all draws, in [0, 2^32)
         level: chance that any interval of the gallery misses its risk
         out: folder of the gallery
-        fresh: set result files of earlier settings or code aside as NAME.nc.old and start anew
+        fresh: set result files of earlier settings or code aside as NAME.nc.old (NAME.nc.old.2
+            and so on where there is one) and start anew
         data: instead of a gallery, draw these result files, of `python -m sims train-grid`,
             `python -m nets evaluate` or `python -m nets study`
     """
+    _quiet_matplotlib()
     if data:
+        if names or fresh:
+            given = f"figure = {names[0]!r}" if names else "fresh"
+            raise _refusal(f"{given}: has no effect with --data, which draws files alone")
         return _draw_files(data, out)
     from figures import gallery
-    from figures.kit import registry, style
+    from figures.kit import registry, saving, style
     from sims.stats import interval
     from sims.sweep import run as sweep_run
     from sims.sweep.plan import make_plan
     from sims.sweep.verdict import summarise
     from theory.claims.registry import find
 
+    interval.require_level(level)
     style.use()
     everything, chosen = registry.pictures(), registry.choose(names)
     claims = list(dict.fromkeys(claim for picture in chosen for claim in picture.claims))
     share = level / len({claim for picture in everything.values() for claim in picture.claims})
-    interval.require_level(level)
-    files.require_writable(out)
-    if fresh:
-        for claim in claims:
-            if (out / f"{claim}.nc").exists():
-                (out / f"{claim}.nc").replace(out / f"{claim}.nc.old")
+    # All settings are looked at before the first file is set aside.
+    plans = [make_plan(find(claim), trials=trials, seed=seed) for claim in claims]
+    pictures = [out / f"{picture.name}.{kind}" for picture in chosen for kind in ("png", "pdf")]
+    if not all(path.is_file() for path in (*pictures, out / "index.html")):
+        files.require_writable(out)
 
-    def prepare(claim: str) -> sweep_run.PreparedSweep:
-        plan = make_plan(find(claim), trials=trials, seed=seed)
-        return sweep_run.prepare_sweep(plan, level=share, path=out / f"{claim}.nc")
+    def prepare(plan: SweepPlan) -> PreparedSweep:
+        path = out / f"{plan.claim.name}.nc"
+        if fresh:
+            _set_aside(path, plan)
+        return sweep_run.prepare_sweep(plan, level=share, path=path)
 
     datasets: dict[str, xr.Dataset] = {}
     status = 0
     with progress_bar() as add, side_by_side() as each:
         # Every file and every closed form is looked at before the first draw.
-        prepared = list(each(prepare, claims))
+        prepared = list(each(prepare, plans))
 
-        def count(sweep: sweep_run.PreparedSweep) -> xr.Dataset:
+        def count(sweep: PreparedSweep) -> xr.Dataset:
             return sweep_run.run(sweep, progress=add(sweep.plan.claim.name))
 
         counted = zip(claims, each(count, prepared), strict=True)
@@ -85,14 +97,44 @@ def make(
                 summary = summarise(datasets[claim])
                 print(f"{claim}: {summary.text}", flush=True)
                 status |= 0 if summary.agrees else CONTRADICTED
-            _save(picture.draw(datasets), picture.name, out)
+            shown = saving.data_digest(datasets[claim] for claim in picture.claims)
+            saving.save(picture.draw(datasets), picture.name, out, shown)
     print(f"{gallery.write(out, chosen, datasets, level)}")
     return status
 
 
+def _quiet_matplotlib() -> None:
+    """Keeps a user's backend, and notes about fonts and folders for settings, out of what we do."""
+    # Read when matplotlib is loaded, and an unknown one is an error then.
+    os.environ["MPLBACKEND"] = "Agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+def _refusal(message: str) -> ValueError:
+    # Not at the top: --help needs no NumPy, which the module of the error loads.
+    from theory.domain import InvalidInput
+
+    return InvalidInput(message)
+
+
+def _set_aside(path: pathlib.Path, plan: SweepPlan) -> None:
+    """Renames a result file that the plan cannot go on from; one that it can is left to go on."""
+    from sims.sweep import file as sweep_file
+    from theory.domain import InvalidInput
+
+    try:
+        sweep_file.resume(path, plan)
+    except InvalidInput:
+        aside, number = path.with_name(f"{path.name}.old"), 1
+        while aside.exists():
+            number += 1
+            aside = path.with_name(f"{path.name}.old.{number}")
+        path.rename(aside)
+
+
 def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
     """Draws result files, each as its kind asks, once all of them have been read."""
-    from figures.kit import style
+    from figures.kit import saving, style
     from nets.evaluation import file as evaluation_file
     from nets.study import file as study_file
     from sims.sweep import file as sweep_file
@@ -100,13 +142,18 @@ def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
     style.use()
     loaded = [sweep_file.load(path, ()) for path in paths]
     drawings = [_drawing(path, dataset) for path, dataset in zip(paths, loaded, strict=True)]
-    files.require_writable(out)
-    for path, dataset, draw in zip(paths, loaded, drawings, strict=True):
+    names: dict[str, pathlib.Path] = {}
+    for path, dataset in zip(paths, loaded, strict=True):
         # Runs of networks may all call their file alike; their folders differ.
         of_run = dataset.attrs.get("kind") in (evaluation_file.KIND, study_file.KIND)
-        name = f"{path.parent.name}-{path.stem}" if of_run else path.stem
+        name = f"{path.absolute().parent.name}-{path.stem}" if of_run else path.stem
+        if name in names:
+            raise _refusal(f"data = {path}: its picture would replace that of {names[name]}")
+        names[name] = path
+    files.require_writable(out)
+    for name, dataset, draw in zip(names, loaded, drawings, strict=True):
         for part, drawn in draw(dataset).items():
-            print(_save(drawn, f"{name}-{part}" if part else name, out))
+            print(saving.save(drawn, f"{name}-{part}" if part else name, out))
     return 0
 
 
@@ -117,6 +164,11 @@ def _drawing(path: pathlib.Path, dataset: xr.Dataset) -> Callable[[xr.Dataset], 
     from sims.files import schema
     from sims.training import file as training_file
 
+    if "claim" in dataset.attrs and "theory" in dataset:
+        raise _refusal(
+            f"data = {path}: is a sweep of {dataset.attrs['claim']!r}, whose figure "
+            f"`python -m figures` makes; must be of train-grid, evaluate or study"
+        )
     kind = dataset.attrs.get("kind")
     if kind == study_file.KIND:
         from figures.results.studies import study
@@ -133,18 +185,6 @@ def _drawing(path: pathlib.Path, dataset: xr.Dataset) -> Callable[[xr.Dataset], 
         files.require_variables(path, dataset, training_file.VARIABLES)
         schema.require(path, dataset, training_file.TABLE)
     return lambda whole: {"": draw(whole)}
-
-
-def _save(drawn: Figure, name: str, out: pathlib.Path) -> pathlib.Path:
-    """Writes the figure as PNG and PDF and returns the path of the PNG."""
-    import matplotlib.pyplot as plt
-
-    drawn.savefig(out / f"{name}.png")
-    drawn.set_layout_engine("none")  # The places found for the first file serve the second.
-    # Without a date the same data give the same file.
-    drawn.savefig(out / f"{name}.pdf", metadata={"CreationDate": None})
-    plt.close(drawn)
-    return out / f"{name}.png"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What axes and titles say: symbols of norms, names of noise laws, meanings with their ranges."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from theory.claims.claim import Claim
@@ -37,6 +37,11 @@ def law_name(stability_index: float) -> str:
     return "Cauchy, α = 1" if stability_index == 1 else f"stable, α = {stability_index:g}"
 
 
+def plain(names: Iterable[Any]) -> list[str]:
+    """Returns names from a file as they are to be read: a dollar sign opens no formula."""
+    return [str(name).replace("$", r"\$") for name in names]
+
+
 def evaluation_title(attributes: Mapping[str, Any], attacks: str) -> str:
     """Returns the title of pictures of trained networks: model, data, ball and attacks.
 
@@ -46,5 +51,6 @@ def evaluation_title(attributes: Mapping[str, Any], attacks: str) -> str:
     """
     # A file may name a norm that this table does not: then its own word is the best there is.
     norm = PLAIN_NORMS.get(attributes["norm"], attributes["norm"])
+    norm, model, data, ran = plain((norm, attributes["model"], attributes["data"], attacks))
     radius = f"{norm} radius {attributes['radius']:.4g}"
-    return f"{attributes['model']} on {attributes['data']}, {radius}: {attacks}"
+    return f"{model} on {data}, {radius}: {ran}"

@@ -15,6 +15,8 @@ from theory.claims.registry import find
 
 # Points of a curve: more cannot be told apart at the width of a panel.
 DENSE = 121
+# Between the residuals of two series at one point, as a share of the width of the points.
+APART = 0.012
 RELATIONS = {"==": "", "<=": "upper bound", ">=": "lower bound"}
 
 
@@ -36,8 +38,13 @@ class Estimates(NamedTuple):
     @property
     def bars(self) -> np.ndarray:
         """The lengths of the bars below and above, (2, n), as matplotlib takes them."""
-        # Rounding may leave an estimate beyond an end, and matplotlib refuses a negative length.
-        return np.maximum([self.middle - self.low, self.high - self.middle], 0)
+        return lengths(self.middle - self.low, self.high - self.middle)
+
+
+def lengths(below: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """Returns the lengths of bars below and above, (n,) each, as matplotlib takes them: (2, n)."""
+    # Rounding may leave an estimate beyond an end, and matplotlib refuses a negative length.
+    return np.maximum([below, above], 0)
 
 
 def estimates_of(part: xr.Dataset) -> Estimates:
@@ -49,6 +56,20 @@ def is_logarithmic(values: np.ndarray) -> bool:
     """Returns whether an axis with these values, (n,), reads better on a logarithmic scale."""
     # From a factor of 20 on a linear axis crowds half of a geometric grid into its first fifth.
     return bool(values.min() > 0 and values.max() / values.min() >= 20)
+
+
+def beside(axes: Axes, x: np.ndarray, steps: float) -> np.ndarray:
+    """Returns where points lie that are moved aside by steps of one size on the paper, (n,).
+
+    Args:
+        axes: whose abscissa has its scale already.
+        x: where the points are, (n,).
+        steps: how many, to the right.
+    """
+    transform = axes.xaxis.get_transform()
+    at = transform.transform(x)
+    moved: np.ndarray = transform.inverted().transform(at + steps * APART * (at.max() - at.min()))
+    return moved
 
 
 def _scale_logarithmically(axes: Axes) -> None:
@@ -168,6 +189,10 @@ def draw_panel(
     x = selected[along].values
     points = dense_points(dataset, along, fixed)
     dense, curves = points[along], _curves(claim, points)
+    # Before anything is drawn: what is put side by side lies apart on the axis as it is scaled.
+    for axis in filter(None, (axes, residual)):
+        if is_logarithmic(x):
+            _scale_logarithmically(axis)
     for k, name in enumerate(dataset["component"].values):
         look, part = series(k), selected.sel(component=name)
         axes.plot(
@@ -181,12 +206,9 @@ def draw_panel(
             axes.plot(dense, curves["bound"][:, k], BOUND, color=look.colour, label=label)
         if residual is not None:
             # Side by side, because the intervals of two series would hide each other.
-            shift = (k - (len(curves["line"][0]) - 1) / 2) * 0.012 * (x.max() - x.min())
+            aside = beside(residual, x, k - (len(curves["line"][0]) - 1) / 2)
             beyond = simulated.minus(part["theory"].values)
-            draw_failing(residual, x + shift, beyond, failing, look)
-    for axis in filter(None, (axes, residual)):
-        if is_logarithmic(x):
-            _scale_logarithmically(axis)
+            draw_failing(residual, aside, beyond, failing, look)
     if residual is not None:
         residual.axhline(0, color="black", linewidth=0.8)
         axes.tick_params(labelbottom=False)

@@ -39,6 +39,7 @@ def series(index: int) -> Series:
 
 
 def use() -> None:
-    """Switches matplotlib to files only and to this style."""
+    """Switches matplotlib to files only and to this style, whatever a user's matplotlibrc says."""
     matplotlib.use("Agg")
+    matplotlib.rcdefaults()
     matplotlib.style.use(str(STYLE))

@@ -6,7 +6,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.kit.labels import CONDITIONS, evaluation_title
+from figures.kit.labels import CONDITIONS, evaluation_title, plain
+from figures.kit.panel import lengths
 from figures.kit.style import SERIES
 
 # Above this share of a class the ground is too dark for black letters.
@@ -31,8 +32,12 @@ def evaluation(dataset: xr.Dataset) -> Figure:
     _accuracies(axes[0], ordered)
     for panel, condition in zip(axes[1:], CONDITIONS, strict=True):
         counts = ordered["confusion"].sel(condition=condition).values
-        shares = counts / counts.sum(-1, keepdims=True)
-        matrix(panel, shares, ordered["class"].values, f"% of the class, {CONDITIONS[condition]}")
+        matrix(
+            panel,
+            shares_of(counts),
+            ordered["class"].values,
+            f"% of the class, {CONDITIONS[condition]}",
+        )
     attacks = ", ".join(str(name) for name in dataset["attack"].values[1:])
     figure.suptitle(evaluation_title(dataset.attrs, attacks))
     return figure
@@ -48,7 +53,7 @@ def _accuracies(axes: Axes, dataset: xr.Dataset) -> None:
         axes.errorbar(
             accuracy,
             rows + shift,
-            xerr=np.stack([accuracy - low, high - accuracy]),
+            xerr=lengths(accuracy - low, high - accuracy),
             fmt=look.marker,
             color=look.colour,
             markeredgecolor="white",
@@ -56,15 +61,24 @@ def _accuracies(axes: Axes, dataset: xr.Dataset) -> None:
             label=title,
         )
         # Of all samples, not the mean of the classes, which may have different numbers of them.
-        average = 1 - float(part["errors"].sum() / dataset["trials"].sum())
-        axes.axvline(average, color=look.colour, linestyle=":", linewidth=1.0)
-    axes.set_yticks(rows, dataset["class"].values)
+        if samples := int(dataset["trials"].sum()):
+            average = 1 - float(part["errors"].sum() / samples)
+            axes.axvline(average, color=look.colour, linestyle=":", linewidth=1.0)
+    axes.set_yticks(rows, plain(dataset["class"].values))
     # The first row at the top, as in the matrices beside it.
     axes.invert_yaxis()
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("accuracy of the class, [0, 1]")
     axes.set_title(f"intervals together {1 - dataset.level:g}; dotted: average")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+
+
+def shares_of(counts: np.ndarray) -> np.ndarray:
+    """Returns each row's shares, (K, K), of counts, (K, K); nan, which is left blank, of none."""
+    totals = counts.sum(-1, keepdims=True)
+    blank = np.full(counts.shape, np.nan)
+    shares: np.ndarray = np.divide(counts, totals, out=blank, where=totals > 0)
+    return shares
 
 
 def matrix(axes: Axes, shares: np.ndarray, names: np.ndarray, title: str) -> None:
@@ -89,8 +103,9 @@ def matrix(axes: Axes, shares: np.ndarray, names: np.ndarray, title: str) -> Non
 
 def label_classes(axes: Axes, names: np.ndarray) -> None:
     """Labels rows and columns of a matrix (K, K) by the names of its classes, (K,)."""
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
+    named = plain(names)
+    axes.set_xticks(range(len(named)), named, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(named)), named)
     axes.set_xlabel("taken for")
     axes.set_ylabel("true class")
     axes.grid(False)

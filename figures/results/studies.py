@@ -8,10 +8,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.kit.labels import CONDITIONS, evaluation_title
+from figures.kit.labels import CONDITIONS, evaluation_title, plain
 from figures.kit.legend import shared_legend
+from figures.kit.panel import lengths
 from figures.kit.style import SERIES
-from figures.results.networks import label_classes, matrix
+from figures.results.networks import label_classes, matrix, shares_of
 from nets.study.file import TRAINING, others, renamed
 from nets.study.report import GAP, ROBUST_AVERAGE, WORST, changes
 
@@ -82,7 +83,7 @@ def classes(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
     for panel in axes.flat[max(len(names) - columns, 0) : len(names)]:
         panel.set_xlabel("accuracy, [0, 1]")
         panel.tick_params(labelbottom=True)
-    axes[0, 0].set_yticks(range(len(order)), found["class"].values)
+    axes[0, 0].set_yticks(range(len(order)), plain(found["class"].values))
     axes[0, 0].set_ylim(len(order) - 0.5, -0.5)
     axes[0, 0].set_xlim(-0.02, 1.02)
     shared_legend(figure, axes[:1, 0], 4 if columns > 2 else 2, "outside lower center")
@@ -104,7 +105,7 @@ def _classes(axes: Axes, part: xr.Dataset, reference: xr.DataArray) -> None:
         axes.errorbar(
             before + change,
             rows + shift,
-            xerr=np.stack([change - low, high - change]),
+            xerr=lengths(change - low, high - change),
             fmt=look.marker,
             color=look.colour,
             markersize=3.5,
@@ -193,7 +194,7 @@ def _mean(axes: Axes, x: float, y: float, look: Look, label: str | None) -> None
 
 def _cross(axes: Axes, part: xr.Dataset, origin: tuple[float, float], look: Look) -> None:
     change, low, high = (np.array(_pair(part[name], WORST)) for name in ("change", "low", "high"))
-    below, above = change - low, high - change
+    below, above = lengths(change - low, high - change)
     x, y = np.array(origin) + change
     axes.errorbar(
         x,
@@ -238,8 +239,7 @@ def confusion(dataset: xr.Dataset, found: xr.Dataset) -> Figure:
 def _shares(dataset: xr.Dataset, method: str) -> np.ndarray:
     """Returns the shares of each class taken for each, of all seeds together."""
     counts = dataset["confusion"].sel({TRAINING: method}).sum("seed").values
-    shares: np.ndarray = counts / counts.sum(-1, keepdims=True)
-    return shares
+    return shares_of(counts)
 
 
 def _difference(axes: Axes, difference: np.ndarray, names: np.ndarray) -> None:

@@ -109,8 +109,13 @@ def prepare_sweep(
     require_simulable(plan.claim, plan.points)
     if path is None or not hosts.first():
         return PreparedSweep(plan, sweep_file.empty(plan), level, None)
-    files.require_writable(path.parent)
-    return PreparedSweep(plan, sweep_file.resume(path, plan), level, path)
+    if not path.exists():
+        files.require_writable(path.parent)
+    dataset = sweep_file.resume(path, plan)
+    # What is complete needs no room, on a full disk either.
+    if _pending(plan, dataset, level).size:
+        files.require_writable(path.parent)
+    return PreparedSweep(plan, dataset, level, path)
 
 
 def run(
@@ -140,8 +145,7 @@ def run(
         judged = _judge(dataset, plan.claim, level, path)
         if progress is not None:
             progress(_share_done(plan, dataset, level))
-    # A file that was complete may have been judged at another level.
-    return _judge(dataset, plan.claim, level, path) if judged is None else judged
+    return _judge_complete(dataset, plan.claim, level, path) if judged is None else judged
 
 
 def _agree(
@@ -169,6 +173,19 @@ def _judge(
     judged = verdict.judge(dataset, claim, level)
     if path is not None:
         files.save(judged, path)
+    return judged
+
+
+def _judge_complete(
+    dataset: xr.Dataset, claim: Claim, level: float, path: pathlib.Path | None
+) -> xr.Dataset:
+    """Returns the dataset of a complete file with its verdicts; saved where they are others."""
+    judged = _judge(dataset, claim, level, None)
+    # It may have been judged at another level, or carry no digest yet.
+    if path is not None:
+        saved = files.read(path) if path.exists() else xr.Dataset()
+        if not (saved.encoding.get("verified") and saved.identical(judged)):
+            files.save(judged, path)
     return judged
 
 
