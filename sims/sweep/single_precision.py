@@ -17,6 +17,7 @@ from theory.domain import InvalidInput
 # Norms and scores add up squares: those of a hundred such numbers are 1e38, below 3.4e38. Draws of
 # heavy tails may go beyond on their own, at an index below 0.3; they are counted as not finite.
 MOST = 1e18
+LARGEST = float(np.finfo(np.float32).max)
 LEAST = float(np.finfo(np.float32).smallest_normal)
 RANGE = f"0 or of a size in [{LEAST:.2g}, {MOST:g}], the range that float32 simulates"
 # Zero would be another law, or no attack. Other fields may hold entries that do not matter.
@@ -43,12 +44,16 @@ def require_fields(name: str, problems: Any) -> None:
     for path, values in jax.tree_util.tree_flatten_with_path(problems)[0]:
         field = "".join(map(str, path)).rpartition(".")[2]
         what = f"claim {name}: {field}"
-        _require(what, np.asarray(values), "must be", small=field in _NOT_ZERO)
+        strict = field in _NOT_ZERO
+        # Where squares of other fields overflow, draws are not finite, which forbids a verdict.
+        _require(
+            what, np.asarray(values), "must be", small=strict, most=MOST if strict else LARGEST
+        )
 
 
-def _require(name: str, values: np.ndarray, must: str, small: bool) -> None:
+def _require(name: str, values: np.ndarray, must: str, small: bool, most: float = MOST) -> None:
     sizes = np.abs(values)
-    bad = sizes > MOST
+    bad = sizes > most
     if small:
         bad |= (sizes > 0) & (sizes < LEAST)
     if bad.any():

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from theory.domain import require_known
 from theory.fairness.distance import Budgets, optimal_margins, transferred_errors
 from theory.numerics.broadcast import broadcast
+from theory.numerics.noun import of_arrays
 from theory.rules.risk import ClassRisks
 
 Scheme = Literal["loss", "radius", "both"]
@@ -27,6 +28,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 _FAR = 12.0  # beyond it the normal density is below 1e-31
 
 
+@of_arrays("mean", "sd")
 def logistic_normal_mean(mean: ArrayLike, sd: ArrayLike) -> Array:
     """Returns E sigmoid(mean + sd Z) for a standard normal Z, accurate to 1e-13 for sd <= 50.
 
@@ -60,6 +62,7 @@ def logistic_normal_mean(mean: ArrayLike, sd: ArrayLike) -> Array:
     return jnp.where((sd >= 0) & (sd <= 50), value, jnp.nan)
 
 
+@of_arrays("distance", "scale_ratio", "logit_scale")
 def warm_up_similarity(
     distance: ArrayLike, scale_ratio: ArrayLike, logit_scale: ArrayLike
 ) -> Array:
@@ -95,6 +98,7 @@ def warm_up_similarity(
     return jnp.stack(rows, -2)
 
 
+@of_arrays("clean_distance", "scale_ratio", "cost", "weights")
 def weighted_errors(
     clean_distance: ArrayLike,
     scale_ratio: ArrayLike,

@@ -21,6 +21,7 @@ from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from theory.numerics.broadcast import broadcast
+from theory.numerics.noun import of_arrays
 from theory.problem import GaussianMixture, Threat
 from theory.rules.direction import Quality, optimal_direction
 from theory.rules.intercept import optimal_shift
@@ -71,6 +72,7 @@ class Budgets(NamedTuple):
     positive: ArrayLike
 
 
+@of_arrays("gap", "covariance")
 def effective_distance(gap: ArrayLike, threat: Threat, covariance: Array | None = None) -> Distance:
     """Returns the distance that an attack leaves between two classes, for any l_p and covariance.
 
@@ -96,7 +98,8 @@ def effective_distance(gap: ArrayLike, threat: Threat, covariance: Array | None 
     (3.0, False)
     """
     (gap,) = broadcast(gap)
-    batch = gap.shape[:-1]
+    shared = () if covariance is None else jnp.shape(covariance)[:-2]
+    batch = jnp.broadcast_shapes(gap.shape[:-1], shared)
     # Half the gap on either side, so that the margin of the mixture is half the distance.
     one = jnp.ones((), gap.dtype)
     means = jnp.stack([-gap / 2, gap / 2], -2)
@@ -110,6 +113,7 @@ def effective_distance(gap: ArrayLike, threat: Threat, covariance: Array | None 
     return Distance(value, signed, cost, direction.weight, ~(signed > 0), direction.flag)
 
 
+@of_arrays("distance", "scale_ratio", "weight_ratio")
 @jax.jit
 def optimal_margins(
     distance: ArrayLike, scale_ratio: ArrayLike, weight_ratio: ArrayLike = 1.0
@@ -184,6 +188,7 @@ def _errors(margins: Margins) -> ClassRisks:
     return ClassRisks(ndtr(-margins.negative), ndtr(-margins.positive))
 
 
+@of_arrays("distance", "scale_ratio", "weight_ratio")
 def class_errors(
     distance: ArrayLike, scale_ratio: ArrayLike, weight_ratio: ArrayLike = 1.0
 ) -> ClassRisks:
@@ -206,6 +211,7 @@ def class_errors(
     return _errors(optimal_margins(distance, scale_ratio, weight_ratio))
 
 
+@of_arrays("clean_distance", "scale_ratio", "test", "weight_ratio")
 def transferred_errors(
     clean_distance: ArrayLike,
     scale_ratio: ArrayLike,
@@ -246,6 +252,7 @@ def transferred_errors(
     return _errors(moved)
 
 
+@of_arrays("distance", "scale_ratio", "weight_ratio")
 def class_error_slopes(
     distance: ArrayLike, scale_ratio: ArrayLike, weight_ratio: ArrayLike = 1.0
 ) -> ClassRisks:

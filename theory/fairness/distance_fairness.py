@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from theory.fairness.distance import class_errors, optimal_margins
 from theory.numerics.broadcast import broadcast
+from theory.numerics.noun import of_arrays
 
 
 class DisparityRegion(NamedTuple):
@@ -43,6 +44,7 @@ class Equaliser(NamedTuple):
     reachable: Array
 
 
+@of_arrays("distance", "scale_ratio", "weight_ratio")
 def disparity_region(
     distance: ArrayLike, scale_ratio: ArrayLike, weight_ratio: ArrayLike = 1.0
 ) -> DisparityRegion:
@@ -77,6 +79,7 @@ def disparity_region(
     )
 
 
+@of_arrays("scale_ratio", "weight_ratio")
 def peak_error(scale_ratio: ArrayLike, weight_ratio: ArrayLike = 1.0) -> tuple[Array, Array]:
     """Returns the largest error the favoured class has at any distance, and that distance.
 
@@ -104,6 +107,7 @@ def peak_error(scale_ratio: ArrayLike, weight_ratio: ArrayLike = 1.0) -> tuple[A
     return ndtr(-margin), margin * jnp.where(tilt < 0, k, 1)
 
 
+@of_arrays("scale_ratio", "imbalance_ratio")
 def fair_weight(scale_ratio: ArrayLike, imbalance_ratio: ArrayLike = 1.0) -> Array:
     """Returns the loss weight of the positive over that of the negative class that is fair.
 
@@ -125,6 +129,7 @@ def fair_weight(scale_ratio: ArrayLike, imbalance_ratio: ArrayLike = 1.0) -> Arr
     return jnp.where((k > 0) & (ratio > 0), k * ratio, jnp.nan)
 
 
+@of_arrays("scale_ratio")
 def least_fair_distance(scale_ratio: ArrayLike) -> Array:
     """Returns the distance down to which the loss weight K is fair; below, it favours one class.
 
@@ -147,6 +152,7 @@ def least_fair_distance(scale_ratio: ArrayLike) -> Array:
     return jnp.where(valid, (k + 1) * ndtri(jnp.maximum(k, 1) / (k + 1)), jnp.nan)
 
 
+@of_arrays("distance", "scale_ratio")
 def fair_error(distance: ArrayLike, scale_ratio: ArrayLike) -> Array:
     """Returns the error that both classes have under the fair rule, Phi(-delta / (K + 1)), (...).
 
@@ -166,6 +172,7 @@ def fair_error(distance: ArrayLike, scale_ratio: ArrayLike) -> Array:
     return ndtr(-delta / jnp.where(k > 0, k + 1, jnp.nan))
 
 
+@of_arrays("distance", "scale_ratio")
 def fairness_price(distance: ArrayLike, scale_ratio: ArrayLike) -> Array:
     """Returns by how much the fair rule's mean class error exceeds the least one, >= 0, (...).
 
@@ -180,6 +187,7 @@ def fairness_price(distance: ArrayLike, scale_ratio: ArrayLike) -> Array:
     return fair_error(distance, scale_ratio) - (least.negative + least.positive) / 2
 
 
+@of_arrays("clean_distance", "scale_ratio", "cost")
 def radius_equaliser(
     clean_distance: ArrayLike, scale_ratio: ArrayLike, cost: ArrayLike
 ) -> Equaliser:

@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from theory.domain import NON_NEGATIVE, POSITIVE, REAL, InvalidInput
 from theory.numerics.bivariate import normal_wedge
 from theory.numerics.broadcast import broadcast
-from theory.numerics.noun import require_shape, require_values
+from theory.numerics.noun import of_arrays, require_shape, require_values
 
 # How far below zero, in units of the largest, an eigenvalue may come out: distances that were
 # rounded to nine digits are forgiven.
@@ -75,6 +75,7 @@ def _require_euclidean(distances: Array) -> None:
         )
 
 
+@of_arrays("distances")
 def means_of_distances(distances: ArrayLike) -> Array:
     """Returns class means with the given pairwise distances, centred, (K, K - 1).
 
@@ -99,6 +100,7 @@ def means_of_distances(distances: ArrayLike) -> Array:
     return means
 
 
+@of_arrays("distances", "scales", "radius")
 def distance_accuracies(distances: ArrayLike, scales: ArrayLike, radius: ArrayLike) -> Array:
     """Returns the robust accuracy of each of two or three classes from their distances, (K,).
 
@@ -156,6 +158,7 @@ def _angle(a: Array, b: Array, opposite: Array) -> Array:
     return jnp.where(positive, 2 * half, end)
 
 
+@of_arrays("distance", "scale", "radius", "classes")
 def simplex_accuracy(
     distance: ArrayLike, scale: ArrayLike, radius: ArrayLike, classes: ArrayLike
 ) -> Array:
@@ -195,6 +198,7 @@ def simplex_accuracy(
     return jnp.where(valid, total, jnp.nan)
 
 
+@of_arrays("means", "scale", "weights", "radii")
 def line_thresholds(
     means: ArrayLike, scale: ArrayLike, weights: ArrayLike, radii: ArrayLike
 ) -> LineRule:
@@ -243,6 +247,7 @@ def line_thresholds(
     return LineRule(jnp.where(coupled, jnp.nan, thresholds), coupled)
 
 
+@of_arrays("thresholds", "means", "scale", "radius")
 def line_accuracies(
     thresholds: ArrayLike, means: ArrayLike, scale: ArrayLike, radius: ArrayLike
 ) -> Array:
@@ -279,6 +284,7 @@ def line_accuracies(
     return jnp.where(low < high, inside, 0)
 
 
+@of_arrays("margin", "gain")
 def boundary_shift(margin: ArrayLike, gain: ArrayLike) -> tuple[Array, Array]:
     """Returns how far to move a boundary to cut one class's error by `gain`, and what it costs.
 

@@ -6,9 +6,10 @@ constructor that checks would then refuse what no person wrote.
 """
 
 import functools
+import inspect
 import reprlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ import numpy as np
 from theory.domain import REAL, Interval, InvalidInput, require_inside
 
 NounType = TypeVar("NounType", bound=type)
+FunctionType = TypeVar("FunctionType", bound=Callable[..., Any])
 
 
 def _as_floating(fields: dict[str, Any], static: tuple[str, ...]) -> dict[str, Any]:
@@ -224,18 +226,62 @@ def require_array(name: str, value: Any) -> jax.Array:
 
     Args:
         name: of the argument.
-        value: real numbers, (...); an array keeps its type.
+        value: real numbers or truth values, (...); an array keeps its type.
 
     Raises:
-        InvalidInput: with the name and the value, for anything but real numbers.
+        InvalidInput: with the name and the value, for anything else.
     """
-    if isinstance(value, list | tuple):
-        try:
-            return jnp.asarray(value, float)
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(f"{name}: must be an array of real numbers") from error
-    if not hasattr(value, "dtype"):
-        return _as_array(name, value, jnp.result_type(float))
-    if not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
-        raise InvalidInput(f"{name}.dtype = {value.dtype}: must be of real numbers")
-    return jnp.asarray(value)
+    refused = f"{name} = {reprlib.repr(value)}: must be an array of real numbers"
+    if hasattr(value, "dtype"):
+        if not any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
+            raise InvalidInput(f"{name}.dtype = {value.dtype}: must be an array of real numbers")
+        return jnp.asarray(value)
+    if value is None or isinstance(value, str | bytes | complex):
+        raise InvalidInput(refused)
+    try:
+        return jnp.asarray(value, float)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(refused) from error
+
+
+def of_arrays(*names: str) -> Callable[[FunctionType], FunctionType]:
+    """Returns a decorator: these arguments of a function may be lists, and must be real numbers.
+
+    Arrays, tracers and Python numbers reach the function as they are. An argument whose default is
+    None may be None.
+
+    Args:
+        names: of arguments.
+
+    >>> @of_arrays("x")
+    ... def double(x):
+    ...     return 2 * x
+    >>> double([1, 2]).tolist()
+    [2.0, 4.0]
+    >>> double("far")
+    Traceback (most recent call last):
+    theory.domain.InvalidInput: x = 'far': must be an array of real numbers
+    """
+
+    def decorate(function: FunctionType) -> FunctionType:
+        parameters = inspect.signature(function).parameters
+
+        def checked(name: str, value: Any) -> Any:
+            if name not in names or (value is None and parameters[name].default is None):
+                return value
+            if isinstance(value, int | float):
+                return value
+            array = require_array(name, value)
+            # As it was given: what NumPy computes of its own arrays must not change.
+            return value if hasattr(value, "dtype") else array
+
+        @functools.wraps(function)
+        def call(*args: Any, **named: Any) -> Any:
+            # Too many arguments are reported by the function itself, in Python's own words.
+            known = [checked(name, value) for name, value in zip(parameters, args, strict=False)]
+            rest = {n: checked(n, v) if n in parameters else v for n, v in named.items()}
+            return function(*known, *args[len(known) :], **rest)
+
+        return cast(FunctionType, call)
+
+    return decorate

@@ -13,6 +13,7 @@ from jax.scipy.special import log_ndtr, ndtr
 from jax.typing import ArrayLike
 
 from theory import stable
+from theory.numerics.noun import of_arrays
 from theory.rules import critical_ratio as critical
 from theory.rules import intercept_minimum
 from theory.rules.risk import ClassRisks
@@ -37,6 +38,7 @@ class Shift(NamedTuple):
     local: jax.Array
 
 
+@of_arrays("margin", "scales", "ratio", "alpha")
 @jax.jit
 def optimal_shift(
     margin: ArrayLike, scales: ArrayLike, ratio: ArrayLike, alpha: ArrayLike | None = None
@@ -88,6 +90,7 @@ def optimal_shift(
     return Shift(*jnp.broadcast_arrays(*fields))
 
 
+@of_arrays("margin", "scales", "alpha")
 def shift_risks(
     shift: Shift, margin: ArrayLike, scales: ArrayLike, alpha: ArrayLike | None = None
 ) -> ClassRisks:
@@ -122,6 +125,7 @@ def shift_risks(
     )
 
 
+@of_arrays("margin", "scales")
 def fair_shift(margin: ArrayLike, scales: ArrayLike) -> jax.Array:
     """Returns the intercept at which both classes have the same risk, F(-2 t / (s_+ + s_-)).
 
@@ -145,6 +149,7 @@ def fair_shift(margin: ArrayLike, scales: ArrayLike) -> jax.Array:
     return jnp.where((negative > 0) & (positive > 0), beta, jnp.nan)
 
 
+@of_arrays("margin", "scales", "alpha")
 @jax.jit
 def critical_ratio(
     margin: ArrayLike, scales: ArrayLike, alpha: ArrayLike | None = None

@@ -24,7 +24,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from theory.numerics.elementwise import Function, elementwise, partial
-from theory.numerics.noun import require_array
+from theory.numerics.noun import of_arrays, require_array
 from theory.stable import line, prepared
 from theory.stable.layout import PANEL_EDGES
 from theory.stable.quantile import upper_quantile
@@ -102,6 +102,7 @@ def _evaluate(f: Function, x: ArrayLike, alpha: ArrayLike) -> Array:
     return f(x, alpha).astype(dtype)
 
 
+@of_arrays("x", "alpha")
 @jax.jit
 def pdf(x: ArrayLike, alpha: ArrayLike) -> Array:
     """Returns the density, (...).
@@ -125,6 +126,7 @@ def pdf(x: ArrayLike, alpha: ArrayLike) -> Array:
     return _evaluate(_pdf, x, alpha)
 
 
+@of_arrays("x", "alpha")
 @jax.jit
 def logpdf(x: ArrayLike, alpha: ArrayLike) -> Array:
     """Returns the logarithm of the density, (...), finite at every finite x where alpha < 2.
@@ -139,6 +141,7 @@ def logpdf(x: ArrayLike, alpha: ArrayLike) -> Array:
     return _evaluate(_logpdf, x, alpha)
 
 
+@of_arrays("x", "alpha")
 @jax.jit
 def score(x: ArrayLike, alpha: ArrayLike) -> Array:
     """Returns -d/dx logpdf(x, alpha), (...), odd in x and tending to (1 + alpha)/x.
@@ -153,6 +156,7 @@ def score(x: ArrayLike, alpha: ArrayLike) -> Array:
     return _evaluate(_score, x, alpha)
 
 
+@of_arrays("x", "alpha")
 @jax.jit
 def cdf(x: ArrayLike, alpha: ArrayLike) -> Array:
     """Returns P(X <= x) = sf(-x), (...), relatively accurate in the lower tail.
@@ -167,6 +171,7 @@ def cdf(x: ArrayLike, alpha: ArrayLike) -> Array:
     return _evaluate(_sf, -jnp.asarray(x), alpha)
 
 
+@of_arrays("x", "alpha")
 @jax.jit
 def sf(x: ArrayLike, alpha: ArrayLike) -> Array:
     """Returns P(X > x), (...), relatively accurate in the upper tail.
@@ -189,6 +194,7 @@ def sf(x: ArrayLike, alpha: ArrayLike) -> Array:
     return _evaluate(_sf, x, alpha)
 
 
+@of_arrays("x", "alpha")
 @jax.jit
 def logsf(x: ArrayLike, alpha: ArrayLike) -> Array:
     """Returns log P(X > x), (...), finite at every finite x where alpha < 2.
@@ -203,6 +209,7 @@ def logsf(x: ArrayLike, alpha: ArrayLike) -> Array:
     return _evaluate(_logsf, x, alpha)
 
 
+@of_arrays("x", "alpha")
 @jax.jit
 def centered_cdf(x: ArrayLike, alpha: ArrayLike) -> Array:
     """Returns cdf(x) - 1/2 = P(0 < X <= x), (...), odd in x and accurate relative to its size.
@@ -217,6 +224,7 @@ def centered_cdf(x: ArrayLike, alpha: ArrayLike) -> Array:
     return _evaluate(_central, x, alpha)
 
 
+@of_arrays("p", "alpha")
 @jax.jit
 def isf(p: ArrayLike, alpha: ArrayLike) -> Array:
     """Returns the x, (...), with sf(x, alpha) = p, accurate for small p and near p = 1/2.
@@ -242,6 +250,7 @@ def isf(p: ArrayLike, alpha: ArrayLike) -> Array:
     return _evaluate(_isf, p, alpha)
 
 
+@of_arrays("p", "alpha")
 @jax.jit
 def ppf(p: ArrayLike, alpha: ArrayLike) -> Array:
     """Returns the x, (...), with cdf(x, alpha) = p, which is -isf(p, alpha).

@@ -101,13 +101,14 @@ def _problem(scale=1.0, weight=1.0, mean=1.0):
     [
         ({"scale": 1e-300}, "claim small: scales = 1e-300: must be 0 or of a size"),
         ({"scale": 1e200}, r"claim small: scales = 1e\+200"),
-        ({"weight": -1e30}, r"claim small: weight = -1e\+30"),
+        ({"weight": -1e39}, r"claim small: weight = -1e\+39"),
         ({"mean": 1e39}, r"claim small: means = -1e\+39"),
     ],
 )
 def test_fields_of_problems_are_checked_whatever_the_axes(fields, message):
     with pytest.raises(InvalidInput, match=message):
         require_fields("small", _problem(**fields))
+    require_fields("small", _problem(weight=1e30))  # not finite draws forbid a verdict
     require_fields("small", _problem(weight=1e-300))  # next to others it does not matter
 
 
