@@ -163,7 +163,9 @@ def test_the_level_of_a_page_is_that_of_all_its_intervals(tmp_path, bounds, thei
 
 def test_statements_and_sources_are_text(tmp_path, bounds, monkeypatch):
     claim = find(bounds[0].claims[0])
-    source = claim.source._replace(result=SCRIPT)\n    changed = dataclasses.replace(claim, statement=SCRIPT, source=source)\n    monkeypatch.setattr(gallery, "find", lambda _: changed)
+    source = claim.source._replace(result=SCRIPT)
+    changed = dataclasses.replace(claim, statement=SCRIPT, source=source)
+    monkeypatch.setattr(gallery, "find", lambda _: changed)
     picture = bounds[0]._replace(caption=SCRIPT)
     entry = gallery.Entry(picture, (_sweep(claim.name),), (SCRIPT,))
     page = gallery.page(gallery.Content((entry,), (SCRIPT,)), LEVEL)
@@ -222,6 +224,6 @@ def test_starting_anew_loses_nothing(tmp_path):
 
 def test_an_output_that_is_a_file_is_refused_first(tmp_path):
     (tmp_path / "page").write_text("mine")
-    with pytest.raises(InvalidInput, match="output = .*page: must be a folder"):
+    with pytest.raises(InvalidInput, match=r"output = .*page: must be a folder"):
         make((NAME,), out=tmp_path / "page", trials=1000)
     assert (tmp_path / "page").read_text() == "mine"

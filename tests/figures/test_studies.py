@@ -162,7 +162,7 @@ def test_confusion_is_of_the_best_method_and_adds_up(drawn, found, dataset):
 
 @pytest.mark.slow
 def test_a_result_file_gives_three_pictures(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(plt.Figure, "savefig", lambda self, path, **_: path.write_bytes(b""))
+    monkeypatch.setattr(plt.Figure, "savefig", lambda self, to, **_: to.write(b"drawn"))
     folder = tmp_path / "fashion"
     folder.mkdir()
     files.save(dataset, folder / "study.nc")
