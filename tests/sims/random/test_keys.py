@@ -10,7 +10,6 @@ import pytest
 
 import sims
 from sims.random import keys
-from sims.sweep import devices
 from sims.sweep.plan import make_plan
 from sims.sweep.run import sweep
 from theory.claims.registry import find
@@ -54,7 +53,7 @@ def test_counts_do_not_follow_the_default_generator():
     counts = []
     for generator in ("threefry2x32", "rbg"):
         # Compiled anew: what one default has left in a cache must not hide the other.
-        devices.count.clear_cache()
+        jax.clear_caches()
         with jax.default_prng_impl(generator):
             assert str(jax.random.key_impl(make_plan(CLAIM, grid).key(0))) == "threefry2x32"
             counts.append(sweep(CLAIM, grid, **size)["errors"].values.tolist())
