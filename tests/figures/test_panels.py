@@ -136,8 +136,9 @@ def test_options_that_cannot_be_are_a_line_at_once(tmp_path, names, options, mes
 def test_no_setting_of_a_user_reaches_a_picture(monkeypatch):
     style.use()
     ours = dict(mpl.rcParams)
-    for name, value in {"axes.facecolor": "red", "text.usetex": True, "font.size": 30}.items():
-        mpl.rcParams[name] = value
+    mpl.rcParams["axes.facecolor"] = "red"
+    mpl.rcParams["text.usetex"] = True
+    mpl.rcParams["font.size"] = 30
     style.use()
     assert dict(mpl.rcParams) == ours
     monkeypatch.setenv("MPLBACKEND", "no-backend")
