@@ -8,8 +8,7 @@ Exit statuses, the same for every command:
       was not seen
    2  bad input: nothing was computed and nothing changed
    3  another host was lost
-   4  done, but a training stopped early, as its robust accuracy collapsed
-   4  done, but a training stopped early: its accuracy had collapsed
+   4  done, but a training stopped early: its robust accuracy had collapsed
   70  a bug of ours: one line says how to report it
   74  the machine could not: a full disk, a file that cannot be read or written, no memory
  129  the terminal has gone (SIGHUP)

@@ -60,12 +60,14 @@ def objective(recipe, y):
 
 def weighted(kind, y):
     chosen = {"frl": frl.frl, "wat": wat.wat, "cfa": cfa.cfa, "dafa": dafa.dafa, "faal": faal.faal}
-    made = chosen.get(kind, functools.partial(methods.build, kind))()
+    made = chosen[kind]() if kind in chosen else methods.build(kind)
     state = made.start(jnp.arange(1, CLASSES + 1), jnp.float32)
     if kind == "dafa":
         state = state._replace(weights=VALUES)
     terms = made.weights(state, LOGITS, y, 2.0)
-    radii = method.inner(made, state, objectives.RECIPES["pgd"].inner(LinfBall(0.1)), y).moves
+    plain = objectives.RECIPES["pgd"].inner
+    assert plain is not None
+    radii = method.inner(made, state, plain(LinfBall(0.1)), y).moves
     return terms, made.label_loss(state, LOGITS, y), radii
 
 

@@ -38,7 +38,8 @@ def decode(kind, files):
     contents = [formats.Contents(f"{kind}-{i}", raw) for i, raw in enumerate(files)]
     if kind == "csv":
         return formats.csv(contents[0], 2, 10)
-    return {"idx": formats.idx_pair}.get(kind, getattr(formats, kind, None))(contents, 10)
+    read = formats.idx_pair if kind == "idx" else getattr(formats, kind)
+    return read(contents, 10)
 
 
 @pytest.mark.parametrize("kind", SMALL)

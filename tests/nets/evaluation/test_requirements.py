@@ -112,9 +112,12 @@ def test_what_is_not_ours_counts_as_it_is_in_evaluate_too():
 def test_a_program_is_compiled_once_for_all_weights(monkeypatch):
     compiled = []
     lower = jax.stages.Lowered.compile
-    monkeypatch.setattr(
-        jax.stages.Lowered, "compile", lambda *a, **k: compiled.append(1) or lower(*a, **k)
-    )
+
+    def counted(*arguments, **options):
+        compiled.append(1)
+        return lower(*arguments, **options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", counted)
     monkeypatch.setattr(compiler, "_programs", type(compiler._programs)())
     for scale in (1, 2, 3):
         weights = (scale * NETWORK[0], scale * NETWORK[1])

@@ -63,19 +63,18 @@ def test_a_checkpoint_that_nothing_can_go_on_from_goes_too(run):
     assert {path.name for path in run.iterdir()} == FILES
 
 
+def _of_another_training(run, one):
+    shutil.rmtree(run / checkpoint.FOLDER)
+    settings = identity(one) | {"epochs": 9}
+    checkpoint.save(run, settings, one.fresh._replace(records=(RECORD | {"epoch": 1},)))
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda run, _: (run / run_folder.SETTINGS).unlink(),
         lambda run, _: (run / run_folder.SETTINGS).write_text("{}", "utf-8"),
-        lambda run, one: (
-            shutil.rmtree(run / checkpoint.FOLDER),
-            checkpoint.save(
-                run,
-                identity(one) | {"epochs": 9},
-                one.fresh._replace(records=(RECORD | {"epoch": 1},)),
-            ),
-        ),
+        _of_another_training,
     ],
     ids=["without a run", "of a record that is damaged", "of another training"],
 )

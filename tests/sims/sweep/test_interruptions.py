@@ -9,7 +9,6 @@ import time
 import pytest
 
 import sims.__main__ as sims_command
-from sims.cli.frame import UNREAD
 from sims.sweep import file as sweep_file
 from sims.training import run as training_run
 
@@ -115,13 +114,10 @@ def test_an_interrupted_training_leaves_complete_files_alone(monkeypatch, tmp_pa
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("command", "status"),
-    [("theory --ledger", -13), ("sims --help", UNREAD), ("figures --help", UNREAD)],
-)
-def test_a_reader_that_leaves_early_is_no_traceback(command, status):
+@pytest.mark.parametrize("command", ["theory --ledger", "sims --help", "figures --help"])
+def test_a_reader_that_leaves_a_listing_early_ends_it_quietly(command):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-m", *command.split()], **pipes) as process:
         process.stdout.close()
         error = process.stderr.read()
-    assert (process.returncode, error) == (status, "")
+    assert (process.returncode, error) == (0, "")

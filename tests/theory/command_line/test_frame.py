@@ -127,9 +127,14 @@ def test_a_signal_that_ends_is_met_cleanly(number, goes_on, capsys):
 
 def test_a_signal_that_is_ignored_stays_so(capsys):
     """As nohup has it."""
+
+    def ignoring():
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 0
+
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        status, _, said = ended(capsys, lambda: os.kill(os.getpid(), signal.SIGHUP) or 0)
+        status, _, said = ended(capsys, ignoring)
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (status, said) == (0, "")

@@ -3,7 +3,7 @@
 import io
 import pathlib
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import tyro
@@ -48,7 +48,8 @@ def command(
     ],
 )
 def test_words_become_values(words, place, value):
-    assert parse(command, "prog", words.split())()[place] == value
+    values: Any = parse(command, "prog", words.split())()
+    assert values[place] == value
 
 
 @pytest.mark.parametrize(
