@@ -21,7 +21,7 @@ def test_lists_are_arrays():
     assert float(fair_shift(3.0, [1.0, 2.0])) == float(fair_shift(3.0, np.array([1.0, 2.0])))
 
 
-@pytest.mark.parametrize("value", NO_ARRAYS, ids=repr)
+@pytest.mark.parametrize("value", NO_ARRAYS, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize(
     ("name", "call"),
     [
