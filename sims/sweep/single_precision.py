@@ -35,7 +35,7 @@ def require_simulable(claim: Claim, points: dict[str, np.ndarray]) -> None:
         InvalidInput: naming the axis or field, its value and the range, before any draw.
     """
     for axis in claim.axes:
-        _require(f"{axis.name}", points[axis.name], f"{axis.meaning} must be", small=True)
+        require_single(f"{axis.name}", points[axis.name], f"{axis.meaning} must be", small=True)
     require_fields(claim.name, evaluate.problems(claim, points))
 
 
@@ -46,12 +46,26 @@ def require_fields(name: str, problems: Any) -> None:
         what = f"claim {name}: {field}"
         strict = field in _NOT_ZERO
         # Where squares of other fields overflow, draws are not finite, which forbids a verdict.
-        _require(
+        require_single(
             what, np.asarray(values), "must be", small=strict, most=MOST if strict else LARGEST
         )
 
 
-def _require(name: str, values: np.ndarray, must: str, small: bool, most: float = MOST) -> None:
+def require_single(
+    name: str, values: np.ndarray, must: str, *, small: bool, most: float = MOST
+) -> None:
+    """Checks that float32 holds values and, up to the default of `most`, the sum of their squares.
+
+    Args:
+        name: of the values.
+        values: (n,) or any shape.
+        must: the words of the message before the range.
+        small: whether one that float32 would take for 0 is refused too.
+        most: the largest size.
+
+    Raises:
+        InvalidInput: naming the first value outside the range.
+    """
     sizes = np.abs(values)
     bad = sizes > most
     if small:

@@ -12,6 +12,7 @@ import numpy as np
 
 from sims.provenance import code_digest, versions
 from sims.sweep.plan import require_seed
+from sims.sweep.single_precision import require_single
 from sims.training import data as training_data
 from sims.training.setup import Settings, require_batch, require_settings
 from theory.domain import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, InvalidInput, require_inside
@@ -125,6 +126,11 @@ def require_grid(grid: Grid) -> None:
     require_inside("mixup", np.array(grid.mixups), UNIT_INTERVAL, "the mixing coefficient")
     weights = np.array(grid.minority_weights)
     require_inside("minority_weight", weights, NON_NEGATIVE, "the weight of the minority's loss")
+    # Models are trained in float32: a radius, rate or weight beyond it would train another grid.
+    radii = np.array([threat.radius for threat in grid.threats])
+    held = {"radius": radii, "rate": np.array(grid.rates), "minority_weight": weights}
+    for name, sizes in held.items():
+        require_single(name, sizes, "must be", small=True)
     for seed in (grid.data_seed, *grid.seeds):
         require_seed(seed)
     training_data.require_ratios(grid.ratios)

@@ -215,6 +215,10 @@ BAD = [
     (TINY._replace(minority_weights=(-1.0,)), "minority_weight = -1: the weight"),
     (TINY._replace(seeds=(-1,)), "seed = -1: must lie in"),
     (TINY._replace(epochs=0), "epochs = 0: must be at least 1"),
+    (TINY._replace(threats=(GridThreat("l2", 1e38),)), "radius = 1e.38: must be .* float32"),
+    (TINY._replace(threats=(GridThreat("linf", 1e-300),)), "radius = 1e-300: must be .* float32"),
+    (TINY._replace(rates=(1e30,)), "rate = 1e.30: must be .* float32"),
+    (TINY._replace(minority_weights=(1e30,)), "minority_weight = 1e.30: must be .* float32"),
 ]
 
 
