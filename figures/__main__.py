@@ -51,9 +51,7 @@ def make(
     """
     _quiet_matplotlib()
     if data:
-        if names or fresh:
-            given = f"figure = {names[0]!r}" if names else "fresh"
-            raise _refusal(f"{given}: has no effect with --data, which draws files alone")
+        _require_files_alone(names, fresh)
         return _draw_files(data, out)
     from figures import gallery
     from figures.kit import registry, saving, style
@@ -130,6 +128,13 @@ def _set_aside(path: pathlib.Path, plan: SweepPlan) -> None:
             number += 1
             aside = path.with_name(f"{path.name}.old.{number}")
         path.rename(aside)
+
+
+def _require_files_alone(names: tuple[str, ...], fresh: bool) -> None:
+    """Raises InvalidInput for words that drawing files would ignore."""
+    if names or fresh:
+        given = f"figure = {names[0]!r}" if names else "fresh"
+        raise _refusal(f"{given}: has no effect with --data, which draws files alone")
 
 
 def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:

@@ -3,6 +3,7 @@
 import collections
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -29,6 +30,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+# Who starts the tests in the background, or by nohup, has these ignored, and all below them too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Workers inherit what the first process finds; XLA reads it when it first compiles.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _compile_quickly()

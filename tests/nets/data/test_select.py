@@ -121,6 +121,7 @@ WORDS = (
     "training_samples=60",
     "imbalance=4",
     "epochs=20",
+    "rate=0.1",
     "batch=25",
     "held_out=5",
     "radius=0.05",

@@ -69,6 +69,7 @@ WORDS = (
     "radius=0.1",
     "radius_warm_up=0",
     "epochs=8",
+    "samples=0",
 )
 
 

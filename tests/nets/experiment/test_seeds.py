@@ -142,6 +142,8 @@ def evaluated(folder, **settings):
 @pytest.fixture
 def stubbed(quickly, monkeypatch):
     monkeypatch.setattr(command, "evaluate", evaluated)
+    # What stands for an evaluation is empty; whether one is of its run is tested with evaluations.
+    monkeypatch.setattr("nets.evaluation.run.load_of_run", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

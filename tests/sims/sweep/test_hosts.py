@@ -50,6 +50,7 @@ def _commands(tmp_path, *arguments, patience=60, own=((), ())):
 MATRIX = [(1,), (2,), (3,), (8,), (1, 1), (4, 4)]
 
 
+@pytest.mark.exhaustive
 def test_devices_chunks_and_processes_give_one_checksum(tmp_path):
     """Six chunk lengths each; counts and block sums of floats are all in the checksum."""
     said = set()
@@ -81,6 +82,7 @@ def test_a_chunk_is_cut_into_whole_blocks_for_idle_devices():
     assert devices.cut(0, 0, 5, 2**30, share=8) == [(0, 5, 0)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("victim", "how"), [(1, signal.SIGKILL), (2, signal.SIGSTOP)])
 def test_a_lost_host_ends_the_other_and_one_process_goes_on(victim, how, tmp_path):
     processes = _commands(tmp_path, "--trials", 1_000_000, patience=15)

@@ -80,7 +80,7 @@ def test_the_same_command_prints_the_same(call):
     ("option", "value", "message"),
     [
         ("--angle", 91, "angle = 91.0: must be in [0, 90] degrees"),
-        ("--angle", "nan", "angle = nan: must be in [0, 90] degrees"),
+        ("--angle", -1, "angle = -1.0: must be in [0, 90] degrees"),
         ("--radius", -1, "radius = -1: the perturbation radius must lie in [0, inf)"),
         ("--core", 0, "core = 0.0: must be a positive number"),
         ("--size", 20, "size = 20: must be one of (16, 32)"),

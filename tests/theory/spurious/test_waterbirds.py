@@ -79,7 +79,9 @@ def _call(monkeypatch, *arguments):
 
 
 def test_the_command_prints_both_rules_side_by_side(monkeypatch, capsys):
-    _call(monkeypatch, "--radius", "0.4", "--spurious", "1.2", "--agreement", "0.9")
+    with pytest.raises(SystemExit) as stopped:
+        _call(monkeypatch, "--radius", "0.4", "--spurious", "1.2", "--agreement", "0.9")
+    assert stopped.value.code == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert "l2 of radius 0.4" in first
     printed = {line[:42].strip(): [float(v) for v in line[42:].split()] for line in lines}
