@@ -12,6 +12,7 @@ from nets.evaluation import file as evaluation_file
 from nets.evaluation.outcomes import Outcomes, evaluate
 from nets.study import file as study_file
 from sims import files
+from support.faults.datasets import with_value
 from theory.domain import InvalidInput
 from theory.problem import LinfBall
 
@@ -75,15 +76,6 @@ def test_a_class_without_finite_logits_has_no_similarity(tmp_path):
     read = evaluation_file.load(tmp_path / "evaluation.nc")["similarity"]
     assert np.isnan(read.sel({"class": "b"})).all()
     assert (read.sel({"class": "a"}) == 0.5).all()
-
-
-def with_value(name, value, *at):
-    def change(dataset):
-        dataset = dataset.copy(deep=True)
-        dataset[name].values[at] = value
-        return dataset
-
-    return change
 
 
 CONTRADICTIONS = {

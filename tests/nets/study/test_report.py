@@ -13,6 +13,7 @@ from nets.evaluation.outcomes import Outcomes
 from nets.study import file as study_file
 from nets.study import report as study_report
 from sims import files
+from support.faults.datasets import with_value
 from theory.domain import InvalidInput
 
 METHODS = ("old", "same", "new")
@@ -157,15 +158,6 @@ def test_a_file_of_an_earlier_version_is_read_as_one_of_this(tmp_path):
     earlier = made_up().rename(training="method")
     files.save(earlier, tmp_path / "study.nc")
     xr.testing.assert_identical(study_file.load(tmp_path / "study.nc"), made_up())
-
-
-def with_value(name, value, *at):
-    def change(dataset):
-        dataset = dataset.copy(deep=True)
-        dataset[name].values[at] = value
-        return dataset
-
-    return change
 
 
 CONTRADICTIONS = {

@@ -11,6 +11,15 @@ from theory.domain import InvalidInput
 LABEL = "run = a.json"
 
 
+def require_one_line(read, data, words):
+    with pytest.raises(InvalidInput) as error:
+        read(data, LABEL)
+    line = str(error.value)
+    assert line.startswith(f"{LABEL}: ")
+    assert words in line
+    assert "\n" not in line
+
+
 class Layer(msgspec.Struct, forbid_unknown_fields=True):
     """A table inside of another."""
 
@@ -106,12 +115,7 @@ def test_what_fits_is_converted():
     ],
 )
 def test_what_is_no_modest_json_is_refused(data, words):
-    with pytest.raises(InvalidInput) as error:
-        records.from_json(data, LABEL)
-    line = str(error.value)
-    assert line.startswith(f"{LABEL}: ")
-    assert words in line
-    assert "\n" not in line
+    require_one_line(records.from_json, data, words)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +132,7 @@ def test_what_is_no_modest_json_is_refused(data, words):
     ],
 )
 def test_what_is_no_modest_toml_is_refused(data, words):
-    with pytest.raises(InvalidInput) as error:
-        records.from_toml(data, LABEL)
-    line = str(error.value)
-    assert line.startswith(f"{LABEL}: ")
-    assert words in line
-    assert "\n" not in line
+    require_one_line(records.from_toml, data, words)
 
 
 def test_files_that_are_right_are_read():
