@@ -11,6 +11,7 @@ import tyro
 
 from sims import files
 from sims.cli.frame import CONTRADICTED, progress_bar, run, side_by_side
+from sims.files.refusal import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,13 +109,6 @@ def _quiet_matplotlib() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
-def _refusal(message: str) -> ValueError:
-    # Not at the top: --help needs no NumPy, which the module of the error loads.
-    from theory.domain import InvalidInput
-
-    return InvalidInput(message)
-
-
 def _set_aside(path: pathlib.Path, plan: SweepPlan) -> None:
     """Renames a result file that the plan cannot go on from; one that it can is left to go on."""
     from sims.sweep import file as sweep_file
@@ -134,7 +128,7 @@ def _require_files_alone(names: tuple[str, ...], fresh: bool) -> None:
     """Raises InvalidInput for words that drawing files would ignore."""
     if names or fresh:
         given = f"figure = {names[0]!r}" if names else "fresh"
-        raise _refusal(f"{given}: has no effect with --data, which draws files alone")
+        raise refusal(f"{given}: has no effect with --data, which draws files alone")
 
 
 def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
@@ -153,7 +147,7 @@ def _draw_files(paths: tuple[pathlib.Path, ...], out: pathlib.Path) -> int:
         of_run = dataset.attrs.get("kind") in (evaluation_file.KIND, study_file.KIND)
         name = f"{path.absolute().parent.name}-{path.stem}" if of_run else path.stem
         if name in names:
-            raise _refusal(f"data = {path}: its picture would replace that of {names[name]}")
+            raise refusal(f"data = {path}: its picture would replace that of {names[name]}")
         names[name] = path
     files.require_writable(out)
     for name, dataset, draw in zip(names, loaded, drawings, strict=True):
@@ -170,7 +164,7 @@ def _drawing(path: pathlib.Path, dataset: xr.Dataset) -> Callable[[xr.Dataset], 
     from sims.training import file as training_file
 
     if "claim" in dataset.attrs and "theory" in dataset:
-        raise _refusal(
+        raise refusal(
             f"data = {path}: is a sweep of {dataset.attrs['claim']!r}, whose figure "
             f"`python -m figures` makes; must be of train-grid, evaluate or study"
         )
