@@ -7,6 +7,7 @@ manifest of the SHA-256 of every file, which is compared before Orbax reads any 
 """
 
 import contextlib
+import errno
 import functools
 import importlib.metadata
 import logging
@@ -80,12 +81,13 @@ def save(run: pathlib.Path, settings: Mapping[str, Any], progress: TrainingProgr
         manifest.write(half)
         # Only now is it a checkpoint: a kill before leaves a half, and the one before it.
         half.rename(folder / str(epoch))
-    # TensorStore says ValueError where a file cannot be written.
     except (OSError, ValueError) as error:
         _clear(folder, keep=(epoch - 1,))
+        # TensorStore says ValueError where a file cannot be written: a failure of the disk, too.
+        failed = error if isinstance(error, OSError) else OSError(errno.EIO, str(error))
         raise InvalidInput(
             f"checkpoint = {folder}: cannot be written ({error}); {_KEPT}"
-        ) from error
+        ) from failed
     _clear(folder, keep=(epoch,))
 
 

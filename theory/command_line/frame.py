@@ -43,6 +43,8 @@ from theory.command_line.words import parse
 CONTRADICTED, USAGE, BUG, MACHINE = 1, 2, 70, 74
 STOPPED = 128 + STOP
 TRACEBACK = "ROBUST_RISK_TRACEBACK"
+# Of a disk, whoever names the file that it failed: no room, a share that is used up, a broken one.
+FAILED_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # Of a path that someone wrote and that cannot be, whatever the disk holds.
 IMPOSSIBLE_PATH = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 LONGEST_LINE = 1200
@@ -118,7 +120,7 @@ def _explained(error: Exception) -> tuple[int, str]:
 
     name, text = type(error).__name__, str(error)
     if isinstance(error, InvalidInput):
-        return USAGE, f"error: {text}"
+        return (MACHINE if _is_of_the_machine(error) else USAGE), f"error: {text}"
     if isinstance(error, MemoryError) or text.startswith("RESOURCE_EXHAUSTED"):
         return MACHINE, f"error: out of memory {_where(error)}: {text or name}"
     if isinstance(error, OSError):
@@ -129,6 +131,14 @@ def _explained(error: Exception) -> tuple[int, str]:
         f"internal error: {name}: {text} {_where(error)}; this is a bug: please report it with the "
         f"output of the same command under {TRACEBACK}=1"
     )
+
+
+def _is_of_the_machine(error: BaseException) -> bool:
+    """Returns whether a disk that failed is behind an error that names a file of ours."""
+    cause = error.__cause__
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__
+    return isinstance(cause, OSError) and cause.errno in FAILED_DISK
 
 
 def _where(error: Exception) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from theory import stable
 from theory.domain import InvalidInput, require_known
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.root import implicit_root
 from theory.problem import GaussianMixture, LinearClassifier, Mixture, Threat
 from theory.problem import imbalance_ratio as ratio_of_prior
@@ -50,6 +51,7 @@ class _Rule(NamedTuple):
     beta: jax.Array
 
 
+@checked_arguments
 def accuracy_disparity(risks: ClassRisks) -> jax.Array:
     """Returns the risk of the positive class minus that of the negative one, in [-1, 1], (...).
 
@@ -61,6 +63,7 @@ def accuracy_disparity(risks: ClassRisks) -> jax.Array:
     return risks.positive - risks.negative
 
 
+@checked_arguments
 def log_disparity_deficit(
     mixture: Mixture, classifier: LinearClassifier, threat: Threat | None = None
 ) -> jax.Array:
@@ -78,6 +81,7 @@ def log_disparity_deficit(
     return jnp.logaddexp(hit, linear.log_projection_cdf(mixture, margins.negative))
 
 
+@checked_arguments
 def margin_path(mixture: Mixture, threat: Threat) -> MarginPath:
     """Returns kappa, T and nu of the robust-optimal direction at every radius of `threat`.
 
@@ -182,6 +186,7 @@ _MODES: dict[str, Callable[[Mixture, _Rule, _Rule], Decomposition]] = {
 }
 
 
+@checked_arguments
 def decomposition(mixture: Mixture, threat: Threat, mode: str = "probit") -> Decomposition:
     """Returns what the robustness constraint and the imbalance each do to the natural class risks.
 
@@ -216,6 +221,7 @@ def decomposition(mixture: Mixture, threat: Threat, mode: str = "probit") -> Dec
     return _MODES[mode](mixture, _rule(mixture, None), _rule(mixture, threat))
 
 
+@checked_arguments
 def majority_gain_threshold(mixture: Mixture, threat: Threat) -> jax.Array:
     """Returns the |log R| beyond which robust training lowers the majority's natural risk, (...).
 
@@ -309,6 +315,7 @@ def _equal_scores(log_odds: jax.Array, alpha: jax.Array) -> tuple[jax.Array, jax
     return near_x, far_x
 
 
+@checked_arguments
 def turning_margin(ratio: Any, alpha: Any) -> jax.Array:
     """Returns the margin at which the intercept of stable classes is least moved by imbalance.
 

@@ -20,6 +20,7 @@ from jax.scipy.special import ndtr
 from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.broadcast import broadcast
 from theory.numerics.noun import of_arrays
 from theory.problem import GaussianMixture, Threat
@@ -72,6 +73,7 @@ class Budgets(NamedTuple):
     positive: ArrayLike
 
 
+@checked_arguments
 @of_arrays("gap", "covariance")
 def effective_distance(gap: ArrayLike, threat: Threat, covariance: Array | None = None) -> Distance:
     """Returns the distance that an attack leaves between two classes, for any l_p and covariance.
@@ -211,6 +213,7 @@ def class_errors(
     return _errors(optimal_margins(distance, scale_ratio, weight_ratio))
 
 
+@checked_arguments
 @of_arrays("clean_distance", "scale_ratio", "test", "weight_ratio")
 def transferred_errors(
     clean_distance: ArrayLike,

@@ -14,6 +14,7 @@ from jax.scipy.special import betainc, gammaln
 from jax.scipy.stats import norm
 
 from theory.domain import InvalidInput
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.norms import power_norm
 from theory.numerics.root import bracketed_root
 from theory.problem import GaussianMixture, L2Ball, LinfBall, Mixture, Threat
@@ -26,6 +27,7 @@ def _level(level: Any) -> jax.Array:
     return jnp.where((level > 0) & (level < 1), level, jnp.nan)
 
 
+@checked_arguments
 def hoeffding(trials: Any, level: Any) -> jax.Array:
     """Returns the half-width of an interval for a risk around its estimate from `trials` points.
 
@@ -46,6 +48,7 @@ def hoeffding(trials: Any, level: Any) -> jax.Array:
     return jnp.sqrt(jnp.log(2 / level) / (2 * jnp.asarray(trials).astype(level.dtype)))
 
 
+@checked_arguments
 def empirical_bernstein(errors: Any, trials: Any, level: Any) -> jax.Array:
     """Returns the half-width of an interval for a risk around errors / trials, small at few errors.
 
@@ -68,6 +71,7 @@ def empirical_bernstein(errors: Any, trials: Any, level: Any) -> jax.Array:
     return jnp.sqrt(2 * variance * need / n) + 7 * need / (3 * (n - 1))
 
 
+@checked_arguments
 def exact_upper(errors: Any, trials: Any, level: Any) -> jax.Array:
     """Returns the risk at which so few errors, or fewer, have probability `level`, (...).
 
@@ -128,6 +132,7 @@ def _(threat: LinfBall, gap: jax.Array, scale: jax.Array) -> _Margin:
     return _Margin(kappa, kappa, jnp.sum(excess > 0, -1).astype(kappa.dtype))
 
 
+@checked_arguments
 def plug_in_excess_risk(mixture: Mixture, threat: Threat | None, counts: Any) -> jax.Array:
     """Returns by how much the rule with estimated class means exceeds the least risk, on average.
 
@@ -177,6 +182,7 @@ def plug_in_excess_risk(mixture: Mixture, threat: Threat | None, counts: Any) ->
     return excess
 
 
+@checked_arguments
 def intercept_excess_bound(prior: Any, counts: Any, level: Any) -> jax.Array:
     """Returns a bound on the excess risk of the intercept that makes the fewest weighted errors.
 
@@ -199,6 +205,7 @@ def intercept_excess_bound(prior: Any, counts: Any, level: Any) -> jax.Array:
     return bound
 
 
+@checked_arguments
 def median_deviation(trials: Any, alpha: Any) -> jax.Array:
     """Returns the asymptotic standard deviation of the median of n unit stable variables, (...).
 
@@ -221,6 +228,7 @@ def median_deviation(trials: Any, alpha: Any) -> jax.Array:
     return 1 / (2 * density * jnp.sqrt(jnp.asarray(trials).astype(alpha.dtype)))
 
 
+@checked_arguments
 def mean_scale(trials: Any, alpha: Any) -> jax.Array:
     """Returns the scale of the mean of n unit stable variables, n^(1 / alpha - 1), (...).
 

@@ -17,6 +17,7 @@ from jax.scipy.special import logsumexp
 from theory.domain import NON_NEGATIVE, POSITIVE, UNIT_INTERVAL, InvalidInput
 from theory.fairness.mixup_intercept import ScaleLaw, coefficient_law, random_shift
 from theory.numerics import norms
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.noun import checked_namedtuple, require_values
 from theory.problem import LinearClassifier, MixedPairs, Mixture, Threat, imbalance_ratio
 from theory.rules import risk as linear
@@ -96,7 +97,8 @@ def _pair(coefficient: Any) -> jax.Array:
     return jnp.stack([coefficient, 1 - coefficient], -1)
 
 
-def scale_factor(mixing: Mixing, alpha: Any = None) -> jax.Array:
+@checked_arguments
+def scale_factor(mixing: Mixing, alpha: jax.Array | float | None = None) -> jax.Array:
     """Returns what a fixed mixing multiplies the scale of the noise by, (...).
 
     (sum_i w_i^alpha)^(1 / alpha), with alpha = 2 for Gaussian noise: below one for alpha > 1, one
@@ -127,6 +129,7 @@ def scale_factor(mixing: Mixing, alpha: Any = None) -> jax.Array:
     return norms.power_norm(weights, order) + 0 * jnp.sum(weights, -1)
 
 
+@checked_arguments
 def mixed_mixture(mixture: Mixture, mixing: Mixing) -> Mixture:
     """Returns the law of same-class mixtures with fixed weights: means and prior stay.
 
@@ -151,7 +154,14 @@ def _scaled(factor: jax.Array, scales: jax.Array) -> jax.Array:
     return jnp.broadcast_to(factor, shape)[..., None] * both
 
 
-def mixed_shift(margin: Any, scales: Any, ratio: Any, mixing: Mixing, alpha: Any = None) -> Shift:
+@checked_arguments
+def mixed_shift(
+    margin: jax.Array,
+    scales: jax.Array,
+    ratio: jax.Array,
+    mixing: Mixing,
+    alpha: jax.Array | float | None = None,
+) -> Shift:
     """Returns the intercept that minimises the risk on same-class mixtures.
 
     With a fixed factor g that is `optimal_shift` at scales g s_y: for Gaussian classes log(R s_+ /
@@ -187,6 +197,7 @@ def mixed_shift(margin: Any, scales: Any, ratio: Any, mixing: Mixing, alpha: Any
     return random_shift(margin, scales, ratio, mixing.concentration, alpha)
 
 
+@checked_arguments
 def mixed_classifier(mixture: Mixture, threat: Threat | None, mixing: Mixing) -> LinearClassifier:
     """Returns the linear rule of least natural (no threat) or robust risk on same-class mixtures.
 
@@ -222,6 +233,7 @@ def _classifier(mixture: Mixture, direction: Direction, shift: Shift) -> LinearC
     return LinearClassifier._make((weight, bias))
 
 
+@checked_arguments
 def mixed_class_risks(
     mixture: Mixture,
     classifier: LinearClassifier,
@@ -279,7 +291,10 @@ def _(pairs: MixedPairs, margin: jax.Array) -> jax.Array:
     return logsumexp(law.log_weights + at(law.factors), 0)
 
 
-def many_way_shift(margin: Any, scales: Any, ratio: Any, alpha: Any = None) -> jax.Array:
+@checked_arguments
+def many_way_shift(
+    margin: jax.Array, scales: jax.Array, ratio: jax.Array, alpha: jax.Array | float | None = None
+) -> jax.Array:
     """Returns the limit of the mixed intercept as ever more points are mixed with equal weights.
 
     t (M - 1) / (M + 1) with M = (s_+^alpha / (R s_-^alpha))^(1 / (1 + alpha)); for Gaussian
@@ -308,14 +323,15 @@ def many_way_shift(margin: Any, scales: Any, ratio: Any, alpha: Any = None) -> j
     return intercept
 
 
+@checked_arguments
 def shrinking_region(
-    margin: Any,
-    scales: Any,
-    ratio: Any,
-    train_radius: Any,
-    test_radius: Any,
+    margin: jax.Array,
+    scales: jax.Array,
+    ratio: jax.Array,
+    train_radius: jax.Array,
+    test_radius: jax.Array,
     *,
-    alpha: Any = None,
+    alpha: jax.Array | float | None = None,
     on_mixed: bool = False,
 ) -> ShrinkingRegion:
     """Returns where the published theorem, that mixup shrinks the accuracy disparity, is true.

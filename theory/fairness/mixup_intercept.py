@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, logsumexp
 
 from theory import stable
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.root import bracketed_root
 from theory.rules.intercept import Shift, optimal_shift
 from theory.rules.risk import ClassRisks
@@ -29,6 +30,7 @@ class ScaleLaw(NamedTuple):
     log_weights: jax.Array
 
 
+@checked_arguments
 def coefficient_law(concentration: jax.Array, alpha: jax.Array | float) -> ScaleLaw:
     """Returns nodes for the scale factor (lambda^alpha + (1 - lambda)^alpha)^(1 / alpha).
 
@@ -156,6 +158,7 @@ def _lowest_minimum(line: _Line, scan: jax.Array) -> tuple[jax.Array, jax.Array]
     return bracketed_root(slope, low, high, *fields), jnp.any(turns, 0)
 
 
+@checked_arguments
 def random_shift(
     margin: Any, scales: jax.Array, ratio: Any, concentration: Any, alpha: Any = None
 ) -> Shift:

@@ -16,6 +16,7 @@ from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 
 from theory.domain import InvalidInput
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.halfspaces import Estimate, Halfspaces, estimate_probability, probability
 from theory.numerics.norms import power_norm
 from theory.problem import GaussianClasses, L2Ball, LinearScores, Threat
@@ -35,6 +36,7 @@ class Targets(NamedTuple):
     attributed: Array
 
 
+@checked_arguments
 def isotropic_classes(means: ArrayLike, scales: ArrayLike) -> GaussianClasses:
     """Returns classes with covariance scale_y^2 times the identity; means (K, d), scales (K,) > 0.
 
@@ -49,6 +51,7 @@ def isotropic_classes(means: ArrayLike, scales: ArrayLike) -> GaussianClasses:
     return GaussianClasses(means, scales[:, None, None] ** 2 * identity[None])
 
 
+@checked_arguments
 def nearest_mean_scores(means: ArrayLike) -> LinearScores:
     """Returns the linear form of the rule that answers the class of the nearest mean, means (K, d).
 
@@ -108,6 +111,7 @@ def _require_alike(classes: GaussianClasses, scores: LinearScores) -> None:
         )
 
 
+@checked_arguments
 @jax.jit
 def robust_accuracies(
     classes: GaussianClasses, scores: LinearScores, threat: Threat | None = None
@@ -142,6 +146,7 @@ def robust_accuracies(
     return accuracies
 
 
+@checked_arguments
 @functools.partial(jax.jit, static_argnames=("points", "shifts"))
 def estimate_robust_accuracies(
     key: Array,
@@ -177,6 +182,7 @@ def estimate_robust_accuracies(
     return estimates
 
 
+@checked_arguments
 @jax.jit
 def attack_targets(
     classes: GaussianClasses, scores: LinearScores, threat: Threat | None = None
@@ -221,6 +227,7 @@ def attack_targets(
     return Targets(zeros.at[first, second].set(reachable), zeros.at[first, second].set(attributed))
 
 
+@checked_arguments
 def nearest_mean_targets(means: ArrayLike, scales: ArrayLike, radius: ArrayLike) -> Targets:
     """Returns `attack_targets` of the nearest-mean rule between isotropic classes against l_2.
 

@@ -236,7 +236,8 @@ def require_array(name: str, value: Any) -> jax.Array:
         if not any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
             raise InvalidInput(f"{name}.dtype = {value.dtype}: must be an array of real numbers")
         return jnp.asarray(value)
-    if value is None or isinstance(value, str | bytes | complex):
+    # A noun of one number would pass for a list of one.
+    if value is None or isinstance(value, str | bytes | complex) or hasattr(value, "_fields"):
         raise InvalidInput(refused)
     try:
         return jnp.asarray(value, float)

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array, lax
 
 from theory.numerics import dense
+from theory.numerics.arguments import checked_arguments
 from theory.problem import Regression, Threat
 from theory.regression.paths import MEAN_SIZE, Optimum, polyhedral_optimum, ridge_optimum
 from theory.regression.risk import (
@@ -193,6 +194,7 @@ def _aligned(problem: Regression, radius: Array) -> tuple[Array, ...]:
     )
 
 
+@checked_arguments
 def fit(problem: Regression, threat: Threat) -> RegressionFit:
     """Returns the weights of least adversarial squared risk, with a duality gap for each.
 
@@ -221,6 +223,7 @@ def fit(problem: Regression, threat: Threat) -> RegressionFit:
     return fitted
 
 
+@checked_arguments
 def natural_radius(problem: Regression, threat: Threat) -> Array:
     """Returns eps_1, the largest radius at which the true weights themselves are optimal, (...).
 
@@ -258,6 +261,7 @@ def _natural_radius(
     return jnp.where(jnp.all(weight == 0), jnp.inf, jnp.where(noise > 0, 0, found))
 
 
+@checked_arguments
 def without_spurious(problem: Regression) -> Regression:
     """Returns the problem with its spurious features, those of true weight zero, made pure noise.
 
@@ -293,6 +297,7 @@ class KeepOrDrop(NamedTuple):
     gain: Array
 
 
+@checked_arguments
 def keep_or_drop(problem: Regression, threat: Threat) -> KeepOrDrop:
     """Returns what the spurious features are worth to adversarial training.
 
@@ -315,6 +320,7 @@ def keep_or_drop(problem: Regression, threat: Threat) -> KeepOrDrop:
     return KeepOrDrop(keep, drop, drop.risk - keep.risk)
 
 
+@checked_arguments
 def shift_cost(problem: Regression, shifted: Array, weight: Array) -> Array:
     """Returns by how much the standard risk rises when the covariance becomes `shifted`, (...).
 
@@ -349,6 +355,7 @@ class BreakEven(NamedTuple):
     adversarial: Array
 
 
+@checked_arguments
 def break_even(problem: Regression, threat: Threat) -> BreakEven:
     """Returns the break-even factors of the correlation, by standard and by adversarial risk.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from theory.numerics import dense
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.root import bracketed_root
 from theory.problem import Regression, Threat
 from theory.regression.paths import penalty_radius
@@ -26,6 +27,7 @@ def _entries(problem: Regression) -> tuple[Array, Array, Array, Array, Array]:
     return theta, covariance[..., 0, 0], jnp.abs(b), covariance[..., 1, 1], sign
 
 
+@checked_arguments
 def pair_weights(problem: Regression, penalty: Array, threat: Threat) -> Array:
     """Returns the weights (core, spurious) on the path of a pair, in closed form, (..., 2).
 
@@ -93,6 +95,7 @@ def _path_l1(
     return core, error, jnp.where(early, spurious, equal)
 
 
+@checked_arguments
 def pair_fit(problem: Regression, threat: Threat) -> Array:
     """Returns the weights (core, spurious) of least adversarial squared risk of a pair, (..., 2).
 
@@ -152,6 +155,7 @@ def pair_fit(problem: Regression, threat: Threat) -> Array:
     return jnp.where(none[..., None], 0, jnp.where(true[..., None], problem.weight, weight))
 
 
+@checked_arguments
 def pair_natural_radius(problem: Regression, threat: Threat) -> Array:
     """Returns eps_1 of a pair, up to which the true weights are optimal; zero with noise, (...).
 
@@ -178,6 +182,7 @@ def pair_natural_radius(problem: Regression, threat: Threat) -> Array:
     return jnp.where(problem.noise > 0, 0, natural)
 
 
+@checked_arguments
 def flip_cost(problem: Regression, weight: Array) -> Array:
     """Returns by how much the standard risk of a pair rises when its covariance changes sign.
 
@@ -222,6 +227,7 @@ class Block(NamedTuple):
     noise: Array
 
 
+@checked_arguments
 def block_regression(block: Block) -> Regression:
     """Returns the problem of core + spurious features that a block stands for, unbatched."""
     kinds = jnp.arange(block.core + block.spurious) < block.core
@@ -233,6 +239,7 @@ def block_regression(block: Block) -> Regression:
     return Regression._make((jnp.where(kinds, block.weight, 0), covariance, block.noise))
 
 
+@checked_arguments
 def block_pair(block: Block, threat: Threat) -> tuple[Regression, Array]:
     """Returns the pair that a block is equivalent to, and how its weights scale back, (2,).
 
@@ -262,6 +269,7 @@ def block_pair(block: Block, threat: Threat) -> tuple[Regression, Array]:
     return Regression._make((weight, rows, block.noise)), scale
 
 
+@checked_arguments
 def irrepresentable_index(problem: Regression) -> Array:
     """Returns ||Sigma_SC Sigma_CC^-1 sign(w_C)||_inf: above one, small l_inf threats go spurious.
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array, lax
 
 from theory.numerics import dense
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.root import bracketed_root
 
 MEAN_SIZE = (2 / jnp.pi) ** 0.5  # E|Z| of a standard normal Z: c of the theory document
@@ -41,6 +42,7 @@ class Optimum(NamedTuple):
     natural: Array
 
 
+@checked_arguments
 def penalty_radius(penalty: Array, deviation: Array, norm: Array) -> Array:
     """Returns the radius at which a point of the path is optimal, (...).
 
@@ -245,6 +247,7 @@ def _walk(
     return segment
 
 
+@checked_arguments
 def polyhedral_optimum(
     weight: Array, covariance: Array, noise: Array, radius: Array, sup: bool
 ) -> Optimum:
@@ -318,6 +321,7 @@ def polyhedral_optimum(
     return Optimum(start + penalty * slope, error / over - slope, free, sign, natural)
 
 
+@checked_arguments
 def ridge_optimum(weight: Array, covariance: Array, noise: Array, radius: Array) -> Optimum:
     """Returns the optimum against an l_2 ball, below the zero radius.
 

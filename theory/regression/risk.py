@@ -13,6 +13,7 @@ from jax import Array, lax
 from jax.scipy.special import ndtr
 
 from theory.domain import InvalidInput
+from theory.numerics.arguments import checked_arguments
 from theory.problem import L1Ball, L2Ball, LinfBall, Regression, Threat
 from theory.regression.paths import MEAN_SIZE
 from theory.rules.direction import norm_order
@@ -23,11 +24,13 @@ _BALLS: dict[float, Callable[[Any], Threat]] = {1.0: L1Ball, 2.0: L2Ball, float(
 _POLAR = {1.0: float("inf"), 2.0: 2.0, float("inf"): 1.0}
 
 
+@checked_arguments
 def times(matrix: Array, vector: Array) -> Array:
     """Returns matrix @ vector in full precision, (..., d)."""
     return jnp.einsum("...ij,...j->...i", matrix, vector, precision=lax.Precision.HIGHEST)
 
 
+@checked_arguments
 def root_of_square(square: Array) -> Array:
     """Returns the square root of what is not negative, (...), whose derivative at zero is zero."""
     # Both branches of a where are differentiated: sqrt must not see the zero.
@@ -35,6 +38,7 @@ def root_of_square(square: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
+@checked_arguments
 def deviation(problem: Regression, weight: Array) -> Array:
     """Returns s, the standard deviation of the residual y - weight . x, (...).
 
@@ -48,6 +52,7 @@ def deviation(problem: Regression, weight: Array) -> Array:
     return root_of_square(jnp.maximum(square, 0) + problem.noise**2)
 
 
+@checked_arguments
 def squared_risk(
     problem: Regression, weight: Array, threat: Threat | None = None, offset: Array | float = 0.0
 ) -> Array:
@@ -84,6 +89,7 @@ def squared_risk(
     return risk
 
 
+@checked_arguments
 def ball_order(threat: Threat) -> float:
     """Returns p, static, of an l_1, l_2 or l_inf ball.
 
@@ -96,16 +102,19 @@ def ball_order(threat: Threat) -> float:
     return order
 
 
+@checked_arguments
 def ball(order: float, radius: Array) -> Threat:
     """Returns the l_p ball of that order and radius, (...)."""
     return _BALLS[order](radius)
 
 
+@checked_arguments
 def polar_norm(order: float, vector: Array) -> Array:
     """Returns the norm ||vector||_p that defines the ball, (...)."""
     return dual_norm(ball(_POLAR[order], jnp.zeros((), vector.dtype)), vector)
 
 
+@checked_arguments
 def zero_radius(problem: Regression, threat: Threat) -> Array:
     """Returns eps_0, from which on no feature is worth using and the optimal weights are zero.
 
@@ -125,6 +134,7 @@ def zero_radius(problem: Regression, threat: Threat) -> Array:
     return radius
 
 
+@checked_arguments
 def optimality_multiplier(problem: Regression, weight: Array, threat: Threat) -> Array:
     """Returns kappa = eps s (c s + eps N) / (s + c eps N) at the weights, c = sqrt(2 / pi), (...).
 
@@ -142,6 +152,7 @@ def optimality_multiplier(problem: Regression, weight: Array, threat: Threat) ->
     return multiplier(threat.radius, s, push)
 
 
+@checked_arguments
 def multiplier(radius: Array, s: Array, push: Array) -> Array:
     """Returns kappa = eps s (c s + push) / (s + c push), push = eps N; zero if s = push = 0, (...).
 

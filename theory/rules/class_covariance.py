@@ -22,6 +22,7 @@ from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 
 from theory.numerics import dense
+from theory.numerics.arguments import checked_arguments
 from theory.problem import LinearClassifier, Threat
 from theory.rules import direction_correlated
 from theory.rules.direction import norm_order
@@ -36,6 +37,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 _LONGEST = 1e-4
 
 
+@checked_arguments
 def class_covariance_risks(
     means: Array, covariances: Array, classifier: LinearClassifier, threat: Threat | None = None
 ) -> ClassRisks:
@@ -73,6 +75,7 @@ def class_covariance_risks(
     return ClassRisks(*jnp.where(length > 0, risks, certain))
 
 
+@checked_arguments
 def class_covariance_classifier(
     means: ArrayLike, covariances: ArrayLike, prior: ArrayLike, threat: Threat | None = None
 ) -> LinearClassifier:

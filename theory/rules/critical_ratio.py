@@ -16,6 +16,7 @@ from jax import Array, lax
 from jax.scipy.special import log_ndtr
 
 from theory import stable
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.root import bracketed_root
 from theory.rules.intercept_minimum import extremum_bracket, inner_index, leading, scan_nodes
 
@@ -33,6 +34,7 @@ _GAUSSIAN = _SymmetricLaw(lambda x, _: log_ndtr(-x), lambda x, _: -x * x / 2)
 _STABLE = _SymmetricLaw(stable.logsf, stable.logpdf)
 
 
+@checked_arguments
 def log_ratio(margin: Array, negative: Array, positive: Array, alpha: Array | None) -> Array:
     """Returns the logarithm of that supremum, (...), in [0, inf], with derivatives of any order.
 

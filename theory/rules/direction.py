@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from theory.domain import InvalidInput
+from theory.numerics.arguments import checked_arguments
 from theory.problem import (
     EllipticalStableMixture,
     GaussianMixture,
@@ -56,6 +57,7 @@ class Direction(NamedTuple):
     flag: Array
 
 
+@checked_arguments
 def optimal_direction(mixture: Mixture, threat: Threat | None = None) -> Direction:
     """Returns the direction of largest robust (or, with no threat, natural) margin.
 
@@ -115,6 +117,7 @@ def optimal_direction(mixture: Mixture, threat: Threat | None = None) -> Directi
     return Direction(weight, margin, gap, jnp.where(known, flag, int(Quality.DEGENERATE)))
 
 
+@checked_arguments
 def norm_order(threat: Threat) -> float:
     """Returns p for an l_p ball, a Python number: it selects the solver at compile time.
 

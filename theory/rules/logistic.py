@@ -11,6 +11,7 @@ from jax import Array, lax
 
 from theory.domain import InvalidInput
 from theory.numerics import dense
+from theory.numerics.arguments import checked_arguments
 from theory.problem import GaussianMixture, LinearClassifier, Threat, imbalance_ratio
 from theory.rules.direction import optimal_direction
 from theory.rules.risk import projection_scale
@@ -20,6 +21,7 @@ _REACH, _NODES = 12.0, 1001
 _STEPS = 60  # a fixed number, far more than Newton's method needs, keeps a batch in step
 
 
+@checked_arguments
 def logistic_classifier(mixture: GaussianMixture, threat: Threat | None = None) -> LinearClassifier:
     """Returns the minimiser of E log(1 + exp(-(y (w . x + b) - radius ||w||_q))).
 

@@ -7,6 +7,7 @@ the intercept alone answers to them (theory document T2).
 import jax.numpy as jnp
 
 from theory.domain import InvalidInput
+from theory.numerics.arguments import checked_arguments
 from theory.problem import GaussianMixture, LinearClassifier, Mixture, Threat, imbalance_ratio
 from theory.rules.direction import optimal_direction
 from theory.rules.intercept import optimal_shift
@@ -15,6 +16,7 @@ from theory.rules.risk import dual_norm, projection_scale
 __all__ = ["class_budget_classifier", "optimal_classifier"]
 
 
+@checked_arguments
 def optimal_classifier(mixture: Mixture, threat: Threat | None = None) -> LinearClassifier:
     """Returns the linear rule of least natural (no threat) or robust risk.
 
@@ -59,6 +61,7 @@ def optimal_classifier(mixture: Mixture, threat: Threat | None = None) -> Linear
     )
 
 
+@checked_arguments
 def class_budget_classifier(
     mixture: Mixture, negative: Threat, positive: Threat
 ) -> LinearClassifier:

@@ -14,6 +14,7 @@ from jax.scipy.special import log_ndtr, ndtr
 
 from theory import stable
 from theory.domain import InvalidInput
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.norms import power_norm
 from theory.numerics.noun import require_kind, require_shape
 from theory.problem import (
@@ -200,6 +201,7 @@ def _require_fitting(mixture: Law, classifier: LinearClassifier, threat: Threat 
     require_shape("weight", classifier.weight, good, f"(..., d) with d = {dim[0]}, as means say")
 
 
+@checked_arguments
 def class_risks(
     mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
 ) -> ClassRisks:
@@ -234,6 +236,7 @@ def class_risks(
     return ClassRisks(*(projection_cdf(mixture, margin) for margin in margins))
 
 
+@checked_arguments
 def log_class_risks(
     mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
 ) -> ClassRisks:
@@ -245,6 +248,7 @@ def log_class_risks(
     return ClassRisks(*(log_projection_cdf(mixture, margin) for margin in margins))
 
 
+@checked_arguments
 def risk(mixture: Law, classifier: LinearClassifier, threat: Threat | None = None) -> jax.Array:
     """Returns the natural or robust risk: the class risks weighted by the class prior, (...).
 
@@ -254,6 +258,7 @@ def risk(mixture: Law, classifier: LinearClassifier, threat: Threat | None = Non
     return (1 - mixture.prior) * negative + mixture.prior * positive
 
 
+@checked_arguments
 def disparity(
     mixture: Law, classifier: LinearClassifier, threat: Threat | None = None
 ) -> jax.Array:

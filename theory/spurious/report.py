@@ -15,6 +15,7 @@ from jax.scipy.special import logit
 from jax.typing import ArrayLike
 
 from theory.domain import UNIT_INTERVAL, InvalidInput
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.noun import require_shape, require_values
 
 
@@ -64,6 +65,7 @@ def _mean_present(values: Array) -> Array:
     return _ratio(total, jnp.sum(present, -1, dtype=values.dtype))
 
 
+@checked_arguments
 def group_report(correct: ArrayLike, labels: ArrayLike, attributes: ArrayLike) -> GroupReport:
     """Returns accuracies by group, the worst group and the gaps between groups.
 
@@ -135,6 +137,7 @@ def _report(hits: Array, counts: Array) -> GroupReport:
     )
 
 
+@checked_arguments
 def weight_reliance(weight: ArrayLike, core: ArrayLike) -> Reliance:
     """Returns how much of a linear rule's weight lies off the core features.
 
@@ -173,6 +176,7 @@ def weight_reliance(weight: ArrayLike, core: ArrayLike) -> Reliance:
     )
 
 
+@checked_arguments
 def background_gap(same_class: ArrayLike, any_class: ArrayLike) -> Array:
     """Returns accuracy with backgrounds of the same class minus that with those of a random class.
 
@@ -195,6 +199,7 @@ def background_gap(same_class: ArrayLike, any_class: ArrayLike) -> Array:
     return same - other
 
 
+@checked_arguments
 def effective_robustness(
     clean: ArrayLike, shifted: ArrayLike, reference_clean: ArrayLike, reference_shifted: ArrayLike
 ) -> Array:

@@ -15,6 +15,7 @@ from jax import Array, lax
 from jax.scipy.special import log_ndtr, ndtr
 
 from theory.domain import POSITIVE, UNIT_INTERVAL, InvalidInput
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.noun import checked_namedtuple, require_values
 from theory.numerics.root import bracketed_root
 from theory.problem import Threat
@@ -70,6 +71,7 @@ class GroupAccuracies(NamedTuple):
     conflicting: Array
 
 
+@checked_arguments
 def attack_norm(model: SpuriousAttribute, angle: Array, threat: Threat) -> Array:
     """Returns nu, the dual norm of cos(psi) t_C + sin(psi) t_S, for any l_p and any angle, (...).
 
@@ -109,6 +111,7 @@ def _margins(model: SpuriousAttribute, angle: Array, threat: Threat | None) -> G
     )
 
 
+@checked_arguments
 def group_accuracies(
     model: SpuriousAttribute, angle: Array, threat: Threat | None = None
 ) -> GroupAccuracies:
@@ -132,6 +135,7 @@ def group_accuracies(
     return GroupAccuracies(*(ndtr(z) for z in _margins(model, jnp.asarray(angle), threat)))
 
 
+@checked_arguments
 def attribute_risk(model: SpuriousAttribute, angle: Array, threat: Threat | None = None) -> Array:
     """Returns the natural or robust risk (1 + r) / 2 Q(z_a) + (1 - r) / 2 Q(z_c), (...).
 
@@ -196,6 +200,7 @@ def _pieces(model: SpuriousAttribute, order: float) -> list[tuple[_Piece, Any, A
     return [((core**-0.5, 0.0, 0.0), 0.0, kink), ((0.0, spurious**-0.5, 0.0), kink, half)]
 
 
+@checked_arguments
 def spurious_angle(model: SpuriousAttribute, threat: Threat) -> Array:
     """Returns the angle in [0, pi/2] of least robust risk among the rules without intercept, (...).
 
@@ -278,6 +283,7 @@ class NoiseAccuracies(NamedTuple):
     background: Array
 
 
+@checked_arguments
 def noise_accuracies(model: SpuriousAttribute, angle: Array, extra: Array) -> NoiseAccuracies:
     """Returns the accuracies of a rule with more noise on the core alone, and on the rest, (...).
 
@@ -306,6 +312,7 @@ def noise_accuracies(model: SpuriousAttribute, angle: Array, extra: Array) -> No
     return NoiseAccuracies(accuracy(jnp.cos(angle)), accuracy(jnp.sin(angle)))
 
 
+@checked_arguments
 def relative_foreground_sensitivity(accuracies: NoiseAccuracies) -> Array:
     """Returns RFS = (a_b - a_f) / (2 min(mean, 1 - mean)), in [-1, 1]; zero where both are 0 or 1.
 

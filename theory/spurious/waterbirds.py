@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from theory.numerics.arguments import checked_arguments
 from theory.problem import L1Ball, L2Ball, LinfBall, Threat
 from theory.spurious.report import (
     GroupReport,
@@ -73,6 +74,7 @@ def _pixels(model: SpuriousAttribute, angle: Array) -> tuple[Array, Array]:
     return jnp.where(core, inside, outside), core
 
 
+@checked_arguments
 def ball(norm: str, radius: float) -> Threat:
     """Returns the ball of a radius in one of the norms "l1", "l2" and "linf"."""
     size = jnp.asarray(radius)
@@ -80,6 +82,7 @@ def ball(norm: str, radius: float) -> Threat:
     return balls[norm]
 
 
+@checked_arguments
 def waterbirds_report(
     model: SpuriousAttribute, threat: Threat, attack: Threat, extra: Array
 ) -> WaterbirdsReport:

@@ -14,6 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from theory.domain import NON_NEGATIVE, POSITIVE, Interval, InvalidInput, require_known
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.noun import require_shape, require_values
 
 Ties = Literal["keep", "lower-both"]
@@ -43,6 +44,7 @@ class AttackBudget(NamedTuple):
     step: Array
 
 
+@checked_arguments
 def as_floating(name: str, value: ArrayLike) -> Array:
     """Returns `value`, (...), as an array of floating dtype; `name` is for the message.
 
@@ -59,6 +61,7 @@ def as_floating(name: str, value: ArrayLike) -> Array:
     return array if floating else array.astype(jnp.result_type(float))
 
 
+@checked_arguments
 def per_class(value: ArrayLike, like: Array) -> Array:
     """Returns a value for each batch, (...), so that it broadcasts with class values, (..., K)."""
     array = jnp.asarray(value).astype(like.dtype)
@@ -80,6 +83,7 @@ def _require_similarity(similarity: Array) -> None:
             )
 
 
+@checked_arguments
 def class_similarity(probabilities: ArrayLike, labels: ArrayLike) -> Array:
     """Returns the mean predicted probabilities of each class's samples, the similarity matrix.
 
@@ -110,6 +114,7 @@ def class_similarity(probabilities: ArrayLike, labels: ArrayLike) -> Array:
     return sums / jnp.maximum(jnp.sum(one_hot, 0), 1)[:, None]
 
 
+@checked_arguments
 def dafa_weights(
     similarity: ArrayLike,
     strength: ArrayLike = 1.0,
@@ -195,6 +200,7 @@ def _raised(weights: Array, floor: float) -> ClassWeights:
     return ClassWeights(jnp.where(clipped[..., None], scaled, weights), clipped)
 
 
+@checked_arguments
 def dafa_budget(
     weights: ArrayLike, radius: ArrayLike, step: ArrayLike, *, attack: BudgetRule = "scaled"
 ) -> AttackBudget:
@@ -236,6 +242,7 @@ def dafa_budget(
     return AttackBudget(plain, (weights + 1) * step)
 
 
+@checked_arguments
 def trix_targeted(probabilities: ArrayLike, labels: ArrayLike) -> Array:
     """Returns which samples of a batch TRIX attacks towards a random class, the weaker attack.
 

@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from theory.domain import POSITIVE, REAL, Interval
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.noun import require_shape, require_values
 from theory.weights.dafa import as_floating, per_class
 
@@ -25,6 +26,7 @@ def _counts(counts: ArrayLike) -> Array:
     return values
 
 
+@checked_arguments
 def effective_number_weights(counts: ArrayLike, overlap: ArrayLike) -> Array:
     """Returns weights inverse to the effective number of samples, of sum K, (..., K).
 
@@ -56,6 +58,7 @@ def effective_number_weights(counts: ArrayLike, overlap: ArrayLike) -> Array:
     return weights * (counts.shape[-1] / jnp.sum(weights, -1, keepdims=True))
 
 
+@checked_arguments
 def logit_adjustment(counts: ArrayLike, temperature: ArrayLike = 1.0) -> Array:
     """Returns what to add to the logits in the training loss, tau log(n_c / n), (..., K).
 
@@ -78,6 +81,7 @@ def logit_adjustment(counts: ArrayLike, temperature: ArrayLike = 1.0) -> Array:
     return tau * (jnp.log(counts) - jnp.log(jnp.sum(counts, -1, keepdims=True)))
 
 
+@checked_arguments
 def balanced_softmax(logits: ArrayLike, counts: ArrayLike) -> Array:
     """Returns the logarithm of n_c exp(logit_c) / sum n_j exp(logit_j), (..., K).
 
@@ -99,6 +103,7 @@ def balanced_softmax(logits: ArrayLike, counts: ArrayLike) -> Array:
     return jax.nn.log_softmax(jnp.add(*jnp.broadcast_arrays(logits, offset)), -1)
 
 
+@checked_arguments
 def ldam_margins(counts: ArrayLike, largest: ArrayLike = 0.5) -> Array:
     """Returns what LDAM subtracts from the true logit, largest (min n / n_c)^(1/4), (..., K).
 
@@ -122,6 +127,7 @@ def ldam_margins(counts: ArrayLike, largest: ArrayLike = 0.5) -> Array:
     return largest * jnp.sqrt(jnp.sqrt(jnp.min(counts, -1, keepdims=True) / counts))
 
 
+@checked_arguments
 def ldam_logits(
     logits: ArrayLike, labels: ArrayLike, margins: ArrayLike, scale: float = 30.0
 ) -> Array:

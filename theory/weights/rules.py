@@ -12,6 +12,7 @@ from jax.scipy.special import logsumexp
 from jax.typing import ArrayLike
 
 from theory.domain import NON_NEGATIVE, REAL, Interval
+from theory.numerics.arguments import checked_arguments
 from theory.numerics.noun import require_shape, require_values
 from theory.numerics.root import bracketed_root
 from theory.weights.dafa import as_floating, per_class
@@ -59,6 +60,7 @@ def _checked(name: str, value: ArrayLike, domain: Interval, meaning: str) -> Arr
     return array
 
 
+@checked_arguments
 def frl_update(
     multipliers: FairMultipliers,
     clean_errors: ArrayLike,
@@ -112,6 +114,7 @@ def _within(multipliers: Array, limit: float) -> Array:
     return positive * jnp.where(total > limit, limit / jnp.where(total > limit, total, 1), 1)
 
 
+@checked_arguments
 def frl_weights(multipliers: ArrayLike) -> Array:
     """Returns FRL's class weights 1/K + lambda_i - mean(lambda), of sum one, (..., K).
 
@@ -135,6 +138,7 @@ def frl_weights(multipliers: ArrayLike) -> Array:
     return 1 / values.shape[-1] + values - jnp.mean(values, -1, keepdims=True)
 
 
+@checked_arguments
 def frl_radii(margin: ArrayLike, low: float = 0.98, high: float = 3.0) -> Array:
     """Returns FRL's factor on each class's radius, exp(2 lambda) cut at `low` and `high`, (..., K).
 
@@ -155,6 +159,7 @@ def frl_radii(margin: ArrayLike, low: float = 0.98, high: float = 3.0) -> Array:
     return jnp.clip(jnp.exp(2 * values), low, high)
 
 
+@checked_arguments
 def cfa_calibration(
     accuracies: ArrayLike,
     radius: ArrayLike,
@@ -202,6 +207,7 @@ def cfa_calibration(
     return TradesWeights((first + accuracy) * radius, strength / (1 + strength))
 
 
+@checked_arguments
 def cfa_average(
     average: Any, current: Any, worst_accuracy: ArrayLike, threshold: float, decay: float = 0.88
 ) -> Any:
@@ -231,6 +237,7 @@ def cfa_average(
     )
 
 
+@checked_arguments
 def wat_weights(costs: ArrayLike, rate: float = 0.1) -> Array:
     """Returns WAT's weights of K classes and of the average, K softmax(rate * costs), (..., K + 1).
 
@@ -252,6 +259,7 @@ def wat_weights(costs: ArrayLike, rate: float = 0.1) -> Array:
     return (values.shape[-1] - 1) * jax.nn.softmax(rate * values, -1)
 
 
+@checked_arguments
 def cfol_probabilities(log_weights: ArrayLike, base: ArrayLike, mixing: float = 0.5) -> Array:
     """Returns CFOL's class sampling probabilities, mixing * base + (1 - mixing) softmax, (..., K).
 
@@ -275,6 +283,7 @@ def cfol_probabilities(log_weights: ArrayLike, base: ArrayLike, mixing: float = 
     return mixing * shares + (1 - mixing) * jax.nn.softmax(values, -1)
 
 
+@checked_arguments
 def cfol_update(
     log_weights: ArrayLike,
     label: ArrayLike,
@@ -309,6 +318,7 @@ def cfol_update(
     return values + rate * one_hot * per_class(loss, values) / chances.astype(values.dtype)
 
 
+@checked_arguments
 def faal_weights(margins: ArrayLike, radius: ArrayLike = 0.5) -> Array:
     """Returns FAAL's class distribution: the worst for the margins within a KL ball around uniform.
 

@@ -68,6 +68,13 @@ def test_a_bug_says_where_it_is(capsys):
     assert "(theory/domain.py, line " in said
 
 
+def _refused(number):
+    """Returns an error that names a file of ours, behind which is that of the machine."""
+    error = InvalidInput("results = f.nc: cannot be written")
+    error.__cause__ = OSError(number, os.strerror(number))
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
@@ -79,6 +86,9 @@ def test_a_bug_says_where_it_is(capsys):
         (OSError(errno.ENAMETOOLONG, "File name too long", "f" * 9), 2, "File name too long"),
         (OSError(errno.EISDIR, "Is a directory", "f"), 2, "error: f: Is a directory"),
         (OSError(errno.ENOTDIR, "Not a directory", "f"), 2, "error: f: Not a directory"),
+        (_refused(errno.ENOSPC), 74, "error: results = f.nc: cannot be written\n"),
+        (_refused(errno.EFBIG), 74, "error: results = f.nc: cannot be written\n"),
+        (_refused(errno.EACCES), 2, "error: results = f.nc: cannot be written\n"),
         (MemoryError(), 74, "error: out of memory"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), 74, "error: out of memory"),
     ],
