@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from theory.spurious.waterbirds import WaterbirdsReport
 
 
+UNDEFINED = "undef."
+
+
 def describe(
     names: tyro.conf.Positional[tuple[str, ...]] = (),
     /,
@@ -173,8 +176,15 @@ def _side_by_side(threat: str, reports: list[WaterbirdsReport]) -> list[str]:
     lines = [f"{'linear Waterbirds, ' + threat:{width}}  natural  adversarial training"]
     for name, value in rows.items():
         natural, adversarial = (float(value(report)) for report in reports)
-        lines.append(f"{name:{width}}  {natural:7.4f}  {adversarial:7.4f}")
+        lines.append(f"{name:{width}}  {_number(natural)}  {_number(adversarial)}")
+    if any(UNDEFINED in line for line in lines):
+        lines.append(f"{UNDEFINED}: not defined, as rules that are always right or wrong are alike")
     return lines
+
+
+def _number(value: float) -> str:
+    """Returns a number in seven columns; one that is not defined says so."""
+    return f"{UNDEFINED:>7}" if value != value else f"{value:7.4f}"
 
 
 def main() -> None:

@@ -63,7 +63,9 @@ def waterbirds(
     sizes = {"core": core, "spurious": spurious, "noise": noise, "radius": radius}
     for name, value in sizes.items():
         is_kept = value == 0 or LEAST <= abs(value) <= GREATEST
-        require(name, value, is_kept, f"in [{LEAST:g}, {GREATEST:g}], whose squares float32 holds")
+        require(
+            name, value, is_kept, f"0 or in [{LEAST:g}, {GREATEST:g}], whose squares float32 holds"
+        )
     scene, threat = make_scene(core, spurious, noise, size=size), _ball(norm, radius)
     require("angle", angle, 0 <= angle <= 90, "in [0, 90] degrees")
     require("images", images, 1 <= images <= MOST, "in [1, 2^30]")

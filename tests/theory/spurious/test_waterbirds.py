@@ -96,6 +96,16 @@ def test_the_command_prints_both_rules_side_by_side(monkeypatch, capsys):
     assert printed["gap"][1] > printed["gap"][0]
 
 
+def test_what_is_not_defined_says_so(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        _call(monkeypatch, "--noise", "1e-100")
+    assert not ended.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].split()[-2:] == ["undef.", "undef."]
+    assert lines[-1].startswith("undef.: not defined, as")
+    assert "nan" not in "".join(lines)
+
+
 @pytest.mark.parametrize("bad", [("--radius", "-1"), ("--agreement", "2")])
 def test_the_command_refuses_bad_input_in_a_line(bad, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
