@@ -214,10 +214,13 @@ def require_kind(name: str, value: Any, *kinds: type) -> None:
         InvalidInput: with the name, the value and the names of the types.
     """
     if not isinstance(value, kinds):
-        *others, last = (kind.__name__ for kind in kinds)
+        *others, last = names = [kind.__name__ for kind in kinds]
         allowed = f"{', '.join(others)} or {last}" if others else last
+        # L1Ball is read as "el one ball".
+        article = "an" if names[0][0] in "AEIOU" or names[0][1:2].isdigit() else "a"
         raise InvalidInput(
-            f"{name} = {reprlib.repr(value)}: must be a {allowed}, is a {type(value).__name__}"
+            f"{name} = {reprlib.repr(value)}: must be {article} {allowed}, "
+            f"is a {type(value).__name__}"
         )
 
 

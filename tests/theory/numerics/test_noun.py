@@ -41,7 +41,7 @@ def test_what_is_no_array_of_real_numbers_is_refused_by_name(name, call, value):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((MIXTURE, RULE, "l2"), "threat = 'l2': must be a L1Ball, L2Ball, LinfBall or LpBall"),
+        ((MIXTURE, RULE, "l2"), "threat = 'l2': must be an L1Ball, L2Ball, LinfBall or LpBall"),
         ((MIXTURE, RULE, 0.5), "threat = 0.5: must be"),
         ((MIXTURE, [1.0, 0.5], None), r"classifier = \[1.0, 0.5\]: must be a LinearClassifier"),
         ((None, RULE, None), "mixture = None: must be a GaussianMixture"),
